@@ -1,0 +1,48 @@
+// What the subcommands share: exit statuses, the device options, interruption.
+#pragma once
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "tnl/device.h"
+#include "tnl/status.h"
+
+namespace tnl::command {
+
+enum ExitStatus {
+  kExitOk = 0,
+  kExitFailed = 1,    // the work was done and the answer is no (verify), or the system refused
+  kExitBadInput = 2,  // an argument or a file is not what it has to be
+  kExitInterrupted = 130,
+};
+
+// Thrown by a subcommand's callback to leave with that status; main() prints the sentence.
+struct Exit {
+  int status = kExitOk;
+  std::string message;
+};
+
+// Returns for an ok status, throws Exit otherwise.
+void require(const Status& status);
+
+template <class T>
+T require(Result<T> result) {
+  if (!result.ok()) require(result.status());
+  return std::move(result).value();
+}
+
+struct DeviceFlags {
+  std::string device = "cpu";
+  int threads = 0;
+  std::string cpu_target;
+
+  void add(CLI::App& command);
+  Device open() const;  // throws Exit
+};
+
+// After the first call Ctrl-C and SIGTERM only set a flag; the second Ctrl-C ends the program.
+void catch_interrupts();
+bool interrupt_requested();
+
+}  // namespace tnl::command

@@ -1,0 +1,11 @@
+// Each subcommand adds itself to the command line; its file does argument parsing and printing
+// only.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace tnl::command {
+
+void add_info(CLI::App& app);
+
+}  // namespace tnl::command

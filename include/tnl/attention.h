@@ -1,0 +1,97 @@
+// Lightning attention: for every head, with λ = exp(log_decay[h]),
+//   S_t = λ S_{t-1} + k_t v_tᵀ,   o_t = scale · S_tᵀ q_t,   t = 0 .. T-1, S_{-1} = state_in
+// (arXiv 2405.17381, eq. 5-8; docs/math.md). Time and memory are linear in T.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tnl/device.h"
+#include "tnl/status.h"
+#include "tnl/tensor.h"
+
+namespace tnl {
+
+// kReverse is the exact mirror in time: S_t = λ S_{t+1} + k_t v_tᵀ, state_in enters behind the last
+// token and state_out leaves in front of the first.
+enum class Direction { kForward, kReverse };
+
+// Storage of q, k, v, o: f32, bf16 or f16 (fp32 arithmetic), or f64 throughout (the reference).
+// All four share one dtype. The last axis is contiguous, the others may be strided, so slices of a
+// fused projection need no copy. T, K, V, H are arbitrary; T = 0 is legal.
+struct AttentionArgs {
+  TensorView q;  // [B, T, H, K], or packed [total, H, K] with cu_seqlens
+  TensorView k;  // as q
+  TensorView v;  // [B, T, H, V], or packed [total, H, V]
+  TensorView o;  // as v; written
+
+  std::span<const float> log_decay;  // [H], natural logarithm, <= 0 (-inf forgets at once)
+  float scale = 1.0f;                // finite; TransNormerLLM uses 1
+  Direction direction = Direction::kForward;
+  std::span<const std::int64_t> cu_seqlens;  // packed only: [N + 1], from 0 to total, rising
+
+  // [N, H, K, V] row-major, f32 (f64 with f64 storage); N = B, or the number of packed sequences.
+  // Not given: zeros in, nothing out. Both may be the same memory.
+  TensorView state_in;
+  TensorView state_out;
+};
+
+// Gradients of a scalar loss. dq, dk, dv have the shapes and dtype of q, k, v, the state gradients
+// those of the states. d_state_out not given means zero; d_state_in not given is not computed.
+struct AttentionGradients {
+  TensorView d_o;
+  TensorView d_state_out;
+  TensorView dq, dk, dv;
+  TensorView d_state_in;
+};
+
+// One token for each of N sequences, the state updated in place.
+struct AttentionStepArgs {
+  TensorView q, k;                   // [N, H, K]
+  TensorView v, o;                   // [N, H, V]
+  std::span<const float> log_decay;  // [H]
+  float scale = 1.0f;
+  TensorView state;                           // [slots, H, K, V], contiguous
+  std::span<const std::int64_t> state_slots;  // [N], distinct; empty: sequence n uses slot n
+};
+
+struct AttentionPlanOptions {
+  // Empty: the best for the device. Else "avx512", "avx2", "generic" (f32, bf16, f16), or
+  // "reference-recurrent", "reference-chunked" (f64).
+  std::string kernel;
+  std::int64_t chunk = 0;        // tokens of a chunk; 0: chosen
+  std::int64_t value_slice = 0;  // columns of V a task owns; 0: chosen
+};
+
+// Pure data, chosen from shapes and device alone. The same plan gives the same bits every time.
+struct AttentionPlan {
+  std::string kernel;
+  std::int64_t chunk = 0;
+  std::int64_t value_slice = 0;
+  std::int64_t tasks = 0;           // independent pieces handed to the threads
+  std::size_t workspace_bytes = 0;  // what run needs, forward or backward
+  bool backward = false;
+  std::string describe() const;  // one line
+};
+
+// Checks every argument; the sentence of an error names it, what it was and what it may be.
+Result<AttentionPlan> plan_attention(const AttentionArgs& args, const DeviceProperties& device,
+                                     const AttentionPlanOptions& options = {});
+Result<AttentionPlan> plan_attention_backward(const AttentionArgs& args,
+                                              const AttentionGradients& gradients,
+                                              const DeviceProperties& device,
+                                              const AttentionPlanOptions& options = {});
+
+// `workspace` holds plan.workspace_bytes bytes, aligned to 64. Nothing is allocated.
+Status attention_forward(const AttentionArgs& args, const AttentionPlan& plan, void* workspace,
+                         const Device& device);
+// Reads args.q, k, v, state_in; args.o and args.state_out are not looked at.
+Status attention_backward(const AttentionArgs& args, const AttentionGradients& gradients,
+                          const AttentionPlan& plan, void* workspace, const Device& device);
+// kernel: as in AttentionPlanOptions, empty for the best.
+Status attention_step(const AttentionStepArgs& args, const Device& device,
+                      const std::string& kernel = {});
+
+}  // namespace tnl

@@ -1,0 +1,139 @@
+// The operations the model needs, one implementation a folder (cpu/, reference/). Shapes and dtypes
+// are the caller's contract here: the public doors have checked them, so a violation is a bug and
+// aborts through TNL_CHECK. Every result is the same bits for the same inputs and thread count.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "attention_problem.h"
+#include "core/thread_pool.h"
+#include "tnl/device.h"
+#include "tnl/status.h"
+#include "tnl/tensor.h"
+
+namespace tnl {
+
+// A matrix view with contiguous rows: [rows, cols], row_stride elements from row to row, so a
+// column block of a wider matrix is a Matrix too.
+struct Matrix {
+  void* data = nullptr;
+  DType dtype = DType::kF32;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t row_stride = 0;
+
+  bool given() const { return data != nullptr; }
+  Matrix columns(std::int64_t first, std::int64_t count) const;
+  Matrix row_block(std::int64_t first, std::int64_t count) const;
+  static Matrix contiguous(void* data, DType dtype, std::int64_t rows, std::int64_t cols);
+};
+
+enum class MatmulForm {
+  kNT,  // C[M,N] = A[M,K] · B[N,K]ᵀ   (y = x Wᵀ)
+  kNN,  // C[M,N] = A[M,K] · B[K,N]    (dx = dy W)
+  kTN,  // C[M,N] = A[K,M]ᵀ · B[K,N]   (dW = dyᵀ x)
+};
+
+enum class GateKind {
+  kLinear,   // u · norm(o): 385M, 1B, 7B
+  kSigmoid,  // sigmoid(u) · norm(o): the 15B generation
+};
+
+// Splits a fused projection y = [q | k | v | ...], each block heads * head_dim wide, into the
+// operands of attention: q = silu(y_q), k = silu(y_k), v = y_v or silu(y_v); with LRPE each q, k
+// head x of width D becomes [x cos(θ p) | x sin(θ p)] of width 2 D at position p (docs/math.md).
+struct SplitArgs {
+  Matrix projection;  // [tokens, >= 3 * heads * head_dim], before activation
+  std::int64_t heads = 0;
+  std::int64_t head_dim = 0;
+  bool silu_v = false;
+  bool silu_qk = true;
+  const void* theta = nullptr;  // [heads * head_dim] of `theta_dtype`, or nullptr: no LRPE
+  DType theta_dtype = DType::kF32;
+  std::span<const std::int64_t> positions;  // [tokens], read with LRPE only
+  std::span<const std::uint8_t> mask;       // [tokens], 0 zeroes the row of v; empty: all 1
+  Matrix q, k;                              // [tokens, heads * K], K = head_dim or 2 * head_dim
+  Matrix v;                                 // [tokens, heads * head_dim]
+};
+
+struct AdamWArgs {
+  std::span<float> parameters;  // updated
+  std::span<const float> gradients;
+  std::span<float> first_moment, second_moment;
+  float learning_rate = 0, beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f, weight_decay = 0;
+  float gradient_scale = 1;  // clipping: multiplies the gradient before anything else
+  std::int64_t step = 1;     // counted from 1, for the bias correction
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual const DeviceProperties& properties() const = 0;
+  // dtype of activations and gradients: f32, or f64 in the reference. Parameters of a matmul may be
+  // stored as f32, bf16, f16 or f64; they are widened on the way in.
+  virtual DType compute_dtype() const = 0;
+  virtual ThreadPool& pool() = 0;
+
+  // C = alpha * product + beta * C. beta = 0 never reads C. A and C are of compute_dtype.
+  virtual void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
+                      const Matrix& c) = 0;
+
+  // out[t] = scale * table[ids[t]]
+  virtual void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
+                     const Matrix& out) = 0;
+  // d_table[ids[t]] += scale * d_out[t], in token order; rows of `skip_id` (padding_idx) get
+  // nothing; -1: none.
+  virtual void embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids, double scale,
+                              std::int64_t skip_id, const Matrix& d_table) = 0;
+
+  // y = x * rsqrt(mean(x²) + eps), row by row. y may be x.
+  virtual void srmsnorm(const Matrix& x, double eps, const Matrix& y) = 0;
+  // dx (+)= r (dy - x̂ mean(x̂ dy)) with r and x̂ recomputed from x. dx may be dy if not accumulating.
+  virtual void srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
+                                 const Matrix& dx) = 0;
+
+  virtual void split(const SplitArgs& args) = 0;
+  // args.q, k, v hold the gradients of the outputs; d_projection's first three blocks are written;
+  // d_theta [1, heads * head_dim] is added to where LRPE is on.
+  virtual void split_backward(const SplitArgs& args, const Matrix& d_projection,
+                              const Matrix& d_theta) = 0;
+
+  // y = gate(u) * srmsnorm(o)
+  virtual void norm_gate(GateKind kind, const Matrix& o, const Matrix& u, double eps,
+                         const Matrix& y) = 0;
+  virtual void norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u, const Matrix& dy,
+                                  double eps, const Matrix& d_o, const Matrix& d_u) = 0;
+
+  // y = a * b, elementwise (SGLU), and da = dy * b, db = dy * a.
+  virtual void product(const Matrix& a, const Matrix& b, const Matrix& y) = 0;
+  virtual void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy,
+                                const Matrix& da, const Matrix& db) = 0;
+
+  // losses[t] = logsumexp(logits[t]) - logits[t, targets[t]], 0 where targets[t] < 0 (ignored).
+  // With d_scale != 0 the logits are replaced by d_scale * (softmax - onehot), zeros for ignored
+  // rows.
+  virtual void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
+                             double d_scale, std::span<double> losses) = 0;
+
+  // Kernel and sizes come from the plan. `workspace` as in attention.h.
+  virtual Status attention(const AttentionProblem& problem, const std::string& kernel,
+                           std::int64_t chunk, std::int64_t value_slice, void* workspace) = 0;
+  // tokens = 1 and state_in = state_out for every sequence; slots[n] picks the state of sequence n.
+  virtual Status attention_step(const AttentionProblem& problem,
+                                std::span<const std::int64_t> slots, const std::string& kernel) = 0;
+
+  // Flat fp32 arrays: the optimiser is the same arithmetic on every backend.
+  virtual void adamw(const AdamWArgs& args) = 0;
+  // Sum of squares in fp64, in an order that does not depend on the number of threads.
+  virtual double sum_of_squares(std::span<const float> values) = 0;
+};
+
+// options.threads and options.cpu_target are resolved already.
+std::unique_ptr<Backend> make_cpu_backend(const DeviceProperties& properties);
+std::unique_ptr<Backend> make_reference_backend(const DeviceProperties& properties);
+
+}  // namespace tnl

@@ -1,0 +1,100 @@
+// Runs a model over packed batches of tokens: forward with states carried, and the training step's
+// loss with gradients. Owns every activation; memory is taken once, for the largest batch promised.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/buffer.h"
+#include "tnl/model.h"
+#include "tnl/status.h"
+
+namespace tnl {
+
+// Sequences one behind the other: sequence n holds tokens [cu_seqlens[n], cu_seqlens[n + 1]).
+struct TokenBatch {
+  std::span<const std::int32_t> tokens;      // [total], 0 <= id < vocab_size
+  std::span<const std::int64_t> cu_seqlens;  // [N + 1]
+  std::span<const std::int32_t> targets;     // [total], -1 is ignored; empty where no loss is asked
+  std::span<const std::uint8_t> mask;        // [total], 0 = padding (zeroes v); empty: none
+};
+
+// The whole memory of N running texts.
+class ModelState {
+ public:
+  // Zero states at position 0: the beginning of a text.
+  static Result<ModelState> create(const Model& model, std::int64_t sequences);
+
+  std::int64_t sequences() const { return static_cast<std::int64_t>(positions_.size()); }
+  std::span<std::int64_t> positions() { return positions_; }
+  std::span<const std::int64_t> positions() const { return positions_; }
+  // [N, H, K, V] of the layer, in the backend's state dtype.
+  const TensorView& layer(std::int64_t index) const { return layers_[index]; }
+  std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }
+  std::size_t bytes() const { return buffer_.bytes(); }
+  Result<ModelState> copy() const;
+  void reset();
+
+ private:
+  Buffer buffer_;
+  std::vector<TensorView> layers_;
+  std::vector<std::int64_t> positions_;
+};
+
+// Gradients in the compute dtype (f32; f64 on reference), laid out as Model::parameters().
+class Gradients {
+ public:
+  static Result<Gradients> create(const Model& model);
+  void zero();
+  // The gradient of parameters()[index].
+  const TensorView& tensor(std::size_t index) const { return tensors_[index]; }
+  std::size_t count() const { return tensors_.size(); }
+  // All of them as one array; f32 backends only.
+  std::span<float> flat();
+
+ private:
+  Buffer buffer_;
+  std::vector<TensorView> tensors_;
+};
+
+struct LossSum {
+  double sum = 0;            // nats over all targets that count
+  std::int64_t targets = 0;  // how many count
+};
+
+class Execution {
+ public:
+  struct Limits {
+    std::int64_t tokens = 0;     // of one batch
+    std::int64_t sequences = 0;  // of one batch
+    bool training = false;       // keep what the backward pass needs
+  };
+  static Result<Execution> create(const Model& model, const Limits& limits);
+  ~Execution();
+  Execution(Execution&&) noexcept;
+  Execution& operator=(Execution&&) noexcept;
+
+  std::size_t activation_bytes() const;
+
+  // Advances `state` (one entry a sequence of the batch; nullptr: every sequence starts at zero and
+  // its end is dropped). Where `logits` is not empty it gets the logits of the last token of every
+  // sequence, [N, vocab]; with `all_logits`, of every token, [total, vocab].
+  Status forward(const TokenBatch& batch, ModelState* state, std::span<float> logits,
+                 bool all_logits = false);
+  // As forward; losses[t] = -ln p(targets[t]) in nats, 0 where ignored. [total]
+  Status losses(const TokenBatch& batch, ModelState* state, std::span<double> losses);
+
+  // Adds loss_scale * d(sum of losses) / d(parameter) to `gradients` and returns the sum of the
+  // losses. Every sequence starts at position 0 with a zero state. Needs Limits::training.
+  Result<LossSum> loss_and_gradients(const TokenBatch& batch, double loss_scale,
+                                     Gradients& gradients);
+
+ private:
+  struct Impl;
+  explicit Execution(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tnl
