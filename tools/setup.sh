@@ -3,6 +3,7 @@
 # neither asks for root nor touches the network.
 #
 #   tools/setup.sh [SECTION...]     sections of packages.txt; without any: build
+#   tools/setup.sh --update         only refreshes apt's lists of what can be had
 set -euo pipefail
 
 list="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/packages.txt"
@@ -23,9 +24,37 @@ is_installed() {  # PACKAGE
   [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | head -c 9)" = installed ]
 }
 
+become_root() {  # WHY
+  as_root=()
+  [ "$(id -u)" -eq 0 ] && return
+  command -v sudo >/dev/null || fail "neither root nor sudo is at hand to $1"
+  as_root=(sudo)
+}
+
+apt_get() {
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" \
+    </dev/null >"$log" 2>&1 || {
+    cat "$log" >&2
+    return 1
+  }
+}
+
+update() {
+  apt_get update || fail "apt-get update failed; its words are above"
+}
+
+log="$(mktemp)"
+trap 'rm -f "$log"' EXIT
+
 command -v dpkg-query >/dev/null ||
   fail "this is no Debian system; install the equivalents of the packages in $list and run cmake" \
        "--preset release"
+
+if [ "$1" = --update ]; then
+  become_root "refresh apt's lists"
+  update
+  exit 0
+fi
 
 missing=()
 for section in "$@"; do
@@ -36,25 +65,8 @@ for section in "$@"; do
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
-as_root=()
-if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null ||
-    fail "these packages are missing and neither root nor sudo is at hand to install them:" \
-         "${missing[*]}"
-  as_root=(sudo)
-fi
-
-apt_get() {
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" \
-    </dev/null >"$log" 2>&1 || {
-    cat "$log" >&2
-    return 1
-  }
-}
-
-log="$(mktemp)"
-trap 'rm -f "$log"' EXIT
+become_root "install the missing packages: ${missing[*]}"
 echo "setup: installing ${missing[*]}"
-apt_get update || fail "apt-get update failed; its words are above"
+update
 apt_get install -y --no-install-recommends "${missing[@]}" ||
   fail "apt-get could not install ${missing[*]}; its words are above"
