@@ -105,43 +105,34 @@ bool Progress::due() const {
 void Progress::show(std::string line) {
   line_ = std::move(line);
   shown_ = false;
-  if (!due()) return;
+  if (due()) draw();
+}
+
+void Progress::draw() {
   if (terminal_) {
     // A line that wraps could not be rewritten.
     fmt::print(stderr, "\r{}\x1b[K", std::string_view(line_).substr(0, terminal_width() - 1));
-    std::fflush(stderr);
-    open_ = true;
   } else {
     fmt::print(stderr, "{}\n", line_);
   }
+  std::fflush(stderr);
+  open_ = terminal_;
   last_ = Clock::now();
   shown_ = true;
   never_shown_ = false;
 }
 
 void Progress::print(std::string_view line) {
-  if (open_) fmt::print(stderr, "\r\x1b[K");
-  fmt::print(stderr, "{}\n", line);
-  if (open_) {
-    fmt::print(stderr, "{}", std::string_view(line_).substr(0, terminal_width() - 1));
-    shown_ = true;
-  }
+  fmt::print(stderr, "{}{}\n", open_ ? "\r\x1b[K" : "", line);
+  if (open_) draw();
   std::fflush(stderr);
 }
 
 void Progress::finish() {
-  if (!shown_) {
-    if (terminal_) {
-      fmt::print(stderr, "\r{}\x1b[K", std::string_view(line_).substr(0, terminal_width() - 1));
-      open_ = true;
-    } else {
-      fmt::print(stderr, "{}\n", line_);
-    }
-  }
+  if (!shown_) draw();
   if (open_) fmt::print(stderr, "\n");
   std::fflush(stderr);
   open_ = false;
-  shown_ = true;
 }
 
 }  // namespace tnl::command

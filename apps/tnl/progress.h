@@ -31,6 +31,7 @@ class Progress {
   using Clock = std::chrono::steady_clock;
   bool due() const;
   void show(std::string line);
+  void draw();
   std::string amount(std::int64_t done, std::int64_t total) const;
 
   std::string label_, unit_;
