@@ -41,14 +41,13 @@ Result<TrainResult> train_start(const TrainConfig& given, const fs::path& run_pa
   TNL_ASSIGN(const TrainData data, open_train_data(config));
   std::vector<std::string> notes;
   TNL_ASSIGN(Model model, make_train_model(config, data, device, notes));
+  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model)));
 
   const RunDirectory run{run_path};
   TNL_TRY(make_directories(run.root));
   TNL_ASSIGN(const RunLock lock, RunLock::take(run));
   TNL_TRY(write_file(run.config(), train_config_json(config)));
-  TNL_ASSIGN(Trainer trainer,
-             Trainer::create(config, run, data, std::move(model), std::nullopt, std::move(notes)));
-  return trainer.run(callback);
+  return trainer.run(run, std::nullopt, std::move(notes), callback);
 }
 
 Result<TrainResult> train_resume(const fs::path& run_path, const Device& device,
@@ -67,9 +66,8 @@ Result<TrainResult> train_resume(const fs::path& run_path, const Device& device,
                            : make_train_model(config, data, device, notes);
   TNL_ASSIGN(Model model, std::move(made));
   if (!checkpoint) notes.push_back("the run has no checkpoint yet: it starts at step 0");
-  TNL_ASSIGN(Trainer trainer,
-             Trainer::create(config, run, data, std::move(model), checkpoint, std::move(notes)));
-  return trainer.run(callback);
+  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model)));
+  return trainer.run(run, checkpoint, std::move(notes), callback);
 }
 
 }  // namespace tnl

@@ -49,11 +49,9 @@ LoaderOptions loader_options(const TrainConfig& config) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainConfig& config, const RunDirectory& run, const TrainData& data,
-                 Model model, Gradients gradients, Execution execution, Optimizer optimizer,
-                 DataLoader loader, Evaluator evaluator, MetricsLog metrics)
+Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model model, Gradients gradients,
+                 Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator)
     : config_(config),
-      run_(run),
       data_(data),
       model_(std::move(model)),
       gradients_(std::move(gradients)),
@@ -61,13 +59,13 @@ Trainer::Trainer(const TrainConfig& config, const RunDirectory& run, const Train
       optimizer_(std::move(optimizer)),
       loader_(std::move(loader)),
       evaluator_(std::move(evaluator)),
-      metrics_(std::move(metrics)),
-      batches_(static_cast<std::size_t>(config.accumulate)) {}
+      batches_(static_cast<std::size_t>(config.accumulate)) {
+  state_.dataset_fingerprint = data_.dataset.fingerprint();
+  state_.config_fingerprint = config_fingerprint(config_);
+  state_.device = describe_device(model_.device().properties());
+}
 
-Result<Trainer> Trainer::create(const TrainConfig& config, const RunDirectory& run,
-                                const TrainData& data, Model model,
-                                const std::optional<FoundCheckpoint>& checkpoint,
-                                std::vector<std::string> notes) {
+Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model model) {
   TNL_ASSIGN(Gradients gradients, Gradients::create(model));
   TNL_ASSIGN(Execution execution, Execution::create(model, {.tokens = config.batch_tokens,
                                                             .sequences = config.batch_tokens,
@@ -77,49 +75,43 @@ Result<Trainer> Trainer::create(const TrainConfig& config, const RunDirectory& r
                                optimizer_options(config)));
   TNL_ASSIGN(DataLoader loader, DataLoader::create(data.dataset, loader_options(config)));
   TNL_ASSIGN(Evaluator evaluator, Evaluator::create(data.dataset, *data.tokenizer, config));
-  TNL_ASSIGN(MetricsLog metrics,
-             MetricsLog::open(run.metrics(), checkpoint ? checkpoint->state.step : 0));
-  Trainer trainer(config, run, data, std::move(model), std::move(gradients), std::move(execution),
-                  std::move(optimizer), std::move(loader), std::move(evaluator),
-                  std::move(metrics));
-  trainer.notes_ = std::move(notes);
-  if (checkpoint) TNL_TRY(trainer.restore(*checkpoint));
-  trainer.state_.dataset_fingerprint = data.dataset.fingerprint();
-  trainer.state_.config_fingerprint = config_fingerprint(config);
-  trainer.state_.device = describe_device(trainer.model_.device().properties());
-  if (!trainer.evaluator_.possible()) {
-    trainer.notes_.push_back(fmt::format("{} has no held-out text: no evaluation", config.data));
-  }
-  return trainer;
+  return Trainer(config, data, std::move(model), std::move(gradients), std::move(execution),
+                 std::move(optimizer), std::move(loader), std::move(evaluator));
 }
 
-Status Trainer::restore(const FoundCheckpoint& checkpoint) {
-  state_ = checkpoint.state;
+Status Trainer::restore(const FoundCheckpoint& checkpoint, std::vector<std::string>& notes) {
+  CheckpointState now = checkpoint.state;
+  std::swap(state_, now);  // `now` becomes what create() found
   saved_step_ = state_.step;
-  if (state_.dataset_fingerprint != data_.dataset.fingerprint()) {
+  if (state_.dataset_fingerprint != now.dataset_fingerprint) {
     return invalid_argument(fmt::format(
         "{}: found other content than the run began with, expected the same data", config_.data));
   }
   TNL_TRY(loader_.seek(state_.loader));
   TNL_TRY(read_optimizer(checkpoint, optimizer_));
-  if (state_.config_fingerprint != config_fingerprint(config_)) {
-    notes_.push_back(
-        fmt::format("{} was changed since the checkpoint: the run goes on with the "
-                    "new settings and repeats no other",
-                    run_.config().string()));
+  if (state_.config_fingerprint != now.config_fingerprint) {
+    notes.push_back(
+        "run.json was changed since the checkpoint: the run goes on with the new settings");
   }
-  const std::string device = describe_device(model_.device().properties());
-  if (state_.device != device) {
-    notes_.push_back(
+  if (state_.device != now.device) {
+    notes.push_back(
         fmt::format("the checkpoint was computed on {}, this is {}: the run goes on, "
                     "but not bit for bit",
-                    state_.device, device));
+                    state_.device, now.device));
   }
-  if (metrics_.last_step() < state_.step) {
-    notes_.push_back(fmt::format("{} ends at step {}: steps up to {} are missing in it",
-                                 run_.metrics().string(), metrics_.last_step(), state_.step));
+  state_.config_fingerprint = now.config_fingerprint;
+  state_.device = now.device;
+  notes.push_back(fmt::format("resumed at step {}", state_.step));
+  return {};
+}
+
+Status Trainer::open_metrics(const RunDirectory& run, std::vector<std::string>& notes) {
+  TNL_ASSIGN(MetricsLog metrics, MetricsLog::open(run.metrics(), state_.step));
+  if (metrics.last_step() < state_.step) {
+    notes.push_back(fmt::format("{} ended at step {}: the steps up to {} are missing in it",
+                                run.metrics().string(), metrics.last_step(), state_.step));
   }
-  notes_.push_back(fmt::format("resumed at step {}", state_.step));
+  metrics_.emplace(std::move(metrics));
   return {};
 }
 
@@ -195,24 +187,24 @@ Status Trainer::evaluate(MetricsLine& line) {
 Status Trainer::check_diverged(const MetricsLine& line) const {
   if (state_.skipped_in_a_row < kMostSkippedInARow) return {};
   return invalid_argument(fmt::format(
-      "run {}: step {}: found a loss ({}) or gradient norm ({}) that is not finite for the {}th "
+      "step {}: found a loss ({}) or gradient norm ({}) that is not finite for the {}th "
       "time in a row, expected finite ones; try a lower learning_rate (now {})",
-      run_.root.string(), line.step, line.loss, line.gradient_norm, kMostSkippedInARow,
-      config_.learning_rate));
+      line.step, line.loss, line.gradient_norm, kMostSkippedInARow, config_.learning_rate));
 }
 
 // First what a resumed run needs, then what can be made again from it.
-Status Trainer::save() {
+Status Trainer::save(const RunDirectory& run) {
   const Stopwatch clock;
-  TNL_TRY(metrics_.sync());
+  TNL_TRY(metrics_->sync());
   if (saved_step_ != state_.step) {
-    TNL_TRY(write_checkpoint(run_, state_, model_, optimizer_, config_.keep_checkpoints));
+    TNL_TRY(write_checkpoint(run, state_, model_, optimizer_, config_.keep_checkpoints));
     saved_step_ = state_.step;
   }
-  TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(run_.model()));
+  TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(run.model()));
   TNL_TRY(model_.save(staged.path()));
   TNL_TRY(data_.tokenizer->save(staged.path()));
   TNL_TRY(staged.publish());
+  published_step_ = state_.step;
   pace_.checkpoint(clock.seconds());
   return {};
 }
@@ -222,13 +214,12 @@ bool Trainer::due(std::int64_t every) const {
 }
 
 TrainProgress Trainer::progress(const MetricsLine* line) const {
-  TrainProgress progress{.step = state_.step, .steps = config_.steps};
+  TrainProgress progress;
+  progress.step = state_.step;
+  progress.steps = config_.steps;
   progress.tokens_per_second = pace_.tokens_per_second();
   progress.seconds_left = pace_.seconds_left(config_, state_.step);
-  if (line == nullptr) {
-    progress.notes = notes_;
-    return progress;
-  }
+  if (line == nullptr) return progress;
   progress.loss = line->loss;
   progress.skipped = line->skipped;
   progress.held_out_loss = line->held_out_loss;
@@ -245,18 +236,25 @@ TrainResult Trainer::result() const {
           .finished = state_.step >= config_.steps};
 }
 
-Result<TrainResult> Trainer::run(const TrainCallback& callback) {
-  bool go_on = callback(progress(nullptr));
+Result<TrainResult> Trainer::run(const RunDirectory& run,
+                                 const std::optional<FoundCheckpoint>& checkpoint,
+                                 std::vector<std::string> notes, const TrainCallback& callback) {
+  if (checkpoint) TNL_TRY(restore(*checkpoint, notes));
+  TNL_TRY(open_metrics(run, notes));
+  if (!evaluator_.possible()) {
+    notes.push_back(fmt::format("{} has no held-out text: no evaluation", config_.data));
+  }
+  TrainProgress first = progress(nullptr);
+  first.notes = std::move(notes);
+  bool go_on = !callback || callback(first);
   while (go_on && state_.step < config_.steps) {
     TNL_ASSIGN(const MetricsLine line, step());
-    TNL_TRY(metrics_.append(line));
+    TNL_TRY(metrics_->append(line));
     TNL_TRY(check_diverged(line));
-    if (due(config_.checkpoint_every)) TNL_TRY(save());
-    go_on = callback(progress(&line));
+    if (due(config_.checkpoint_every)) TNL_TRY(save(run));
+    go_on = !callback || callback(progress(&line));
   }
-  if (state_.step > 0 && (saved_step_ != state_.step || !std::filesystem::exists(run_.model()))) {
-    TNL_TRY(save());
-  }
+  if (state_.step > 0 && published_step_ != state_.step) TNL_TRY(save(run));
   return result();
 }
 

@@ -25,35 +25,33 @@ using TrainCallback = std::function<bool(const TrainProgress&)>;
 
 class Trainer {
  public:
-  // At the checkpoint, or before the first step without one. The caller holds the run's lock.
-  // `notes` go out with the first callback.
-  static Result<Trainer> create(const TrainConfig& config, const RunDirectory& run,
-                                const TrainData& data, Model model,
-                                const std::optional<FoundCheckpoint>& checkpoint,
-                                std::vector<std::string> notes);
+  // Takes all memory of the run and writes nothing. The model is as before the first step, or the
+  // checkpoint's.
+  static Result<Trainer> create(const TrainConfig& config, const TrainData& data, Model model);
 
-  // To the last step, or until the callback says false.
-  Result<TrainResult> run(const TrainCallback& callback);
+  // From the checkpoint, or the first step without one, to the last step or until the callback says
+  // false. The caller holds the run's lock. `notes` go out with the first callback.
+  Result<TrainResult> run(const RunDirectory& run, const std::optional<FoundCheckpoint>& checkpoint,
+                          std::vector<std::string> notes, const TrainCallback& callback);
 
  private:
-  Trainer(const TrainConfig& config, const RunDirectory& run, const TrainData& data, Model model,
-          Gradients gradients, Execution execution, Optimizer optimizer, DataLoader loader,
-          Evaluator evaluator, MetricsLog metrics);
+  Trainer(const TrainConfig& config, const TrainData& data, Model model, Gradients gradients,
+          Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator);
 
-  Status restore(const FoundCheckpoint& checkpoint);
+  Status restore(const FoundCheckpoint& checkpoint, std::vector<std::string>& notes);
+  Status open_metrics(const RunDirectory& run, std::vector<std::string>& notes);
   Result<MetricsLine> step();
   // Fills batches_ for one step; the number of targets in them.
   Result<std::int64_t> load_batches();
   Status update(MetricsLine& line);
   Status evaluate(MetricsLine& line);
   Status check_diverged(const MetricsLine& line) const;
-  Status save();
+  Status save(const RunDirectory& run);
   bool due(std::int64_t every) const;  // at this step; always at the last
   TrainProgress progress(const MetricsLine* line) const;
   TrainResult result() const;
 
   TrainConfig config_;
-  RunDirectory run_;
   TrainData data_;
   Model model_;
   Gradients gradients_;
@@ -61,12 +59,12 @@ class Trainer {
   Optimizer optimizer_;
   DataLoader loader_;
   Evaluator evaluator_;
-  MetricsLog metrics_;
+  std::optional<MetricsLog> metrics_;
   CheckpointState state_;
   Pace pace_;
-  std::vector<DataBatch> batches_;  // the micro-batches of a step
-  std::vector<std::string> notes_;
-  std::int64_t saved_step_ = -1;
+  std::vector<DataBatch> batches_;    // the micro-batches of a step
+  std::int64_t saved_step_ = -1;      // of the newest checkpoint
+  std::int64_t published_step_ = -1;  // of run/model, as far as this process wrote it
 };
 
 }  // namespace tnl
