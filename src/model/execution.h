@@ -53,6 +53,7 @@ class Gradients {
   std::size_t count() const { return tensors_.size(); }
   // All of them as one array; f32 backends only.
   std::span<float> flat();
+  void* data() const;  // of the first
 
  private:
   Buffer buffer_;
