@@ -102,6 +102,19 @@ TNL_INLINE Vec min(Vec a, Vec b) {
   return select(a < b, a, b);
 }
 
+TNL_INLINE Vec sqrt(Vec v) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_maskz_sqrt_ps(0xffff, (__m512)v);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_sqrt_ps((__m256)v);
+#else
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int i = 0; i < kLanes; ++i) lanes[i] = __builtin_sqrtf(lanes[i]);
+  return load(lanes);
+#endif
+}
+
 TNL_INLINE float reduce_add(Vec v) {
   float lanes[kLanes];
   store(lanes, v);
