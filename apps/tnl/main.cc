@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough(false);
   add_info(app);
+  add_verify(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
