@@ -7,5 +7,6 @@
 namespace tnl::command {
 
 void add_info(CLI::App& app);
+void add_verify(CLI::App& app);
 
 }  // namespace tnl::command

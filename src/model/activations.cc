@@ -5,6 +5,12 @@
 #include "core/try.h"
 
 namespace tnl {
+std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens) {
+  constexpr std::int64_t kMostElements = std::int64_t{4} << 20;
+  return std::clamp<std::int64_t>(kMostElements / config.vocab_size, 1,
+                                  std::max<std::int64_t>(tokens, 1));
+}
+
 namespace {
 
 // Collects the matrices of one arena: first their offsets, then, once it exists, their addresses.
@@ -77,17 +83,8 @@ void add_gradients(Placer& placer, const ModelConfig& config, Activations& a) {
   placer.add(a.d_product, config.glu);
 }
 
-}  // namespace
-
-std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens) {
-  constexpr std::int64_t kMostElements = std::int64_t{4} << 20;
-  return std::clamp<std::int64_t>(kMostElements / config.vocab_size, 1,
-                                  std::max<std::int64_t>(tokens, 1));
-}
-
-Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                         std::int64_t sequences, bool training, Activations& a) {
-  Placer placer(a.arena, dtype, tokens);
+void add_all(Placer& placer, const ModelConfig& config, std::int64_t tokens, std::int64_t sequences,
+             bool training, Activations& a) {
   a.layers.resize(static_cast<std::size_t>(config.layers));
   if (training) {
     for (std::int64_t layer = 0; layer < config.layers; ++layer) {
@@ -105,8 +102,23 @@ Status place_activations(const ModelConfig& config, DType dtype, std::int64_t to
   placer.add(a.product, config.glu);
   placer.add(a.last, sequences, config.width);
   placer.add(a.logits, logit_rows(config, tokens), config.vocab_size);
-  TNL_TRY(placer.allocate("activations"));
+}
 
+}  // namespace
+
+std::size_t activation_bytes(const ModelConfig& config, DType dtype, std::int64_t tokens,
+                             std::int64_t sequences, bool training) {
+  Activations planned;
+  Placer placer(planned.arena, dtype, tokens);
+  add_all(placer, config, tokens, sequences, training, planned);
+  return planned.arena.bytes();
+}
+
+Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
+                         std::int64_t sequences, bool training, Activations& a) {
+  Placer placer(a.arena, dtype, tokens);
+  add_all(placer, config, tokens, sequences, training, a);
+  TNL_TRY(placer.allocate("activations"));
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     if (!training) {  // one set, and the residual stream is updated in place
       a.layers[layer] = a.layers[0];

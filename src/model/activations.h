@@ -45,6 +45,10 @@ struct Activations {
 // Rows of logits computed at a time, so that a block stays within a few megabytes.
 std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens);
 
+// What place_activations would allocate.
+std::size_t activation_bytes(const ModelConfig& config, DType dtype, std::int64_t tokens,
+                             std::int64_t sequences, bool training);
+
 Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
                          std::int64_t sequences, bool training, Activations& activations);
 
