@@ -31,15 +31,17 @@ struct RunCurves {
   std::optional<double> last_bits_per_byte;
 };
 
-// A mean in which a step counts e times less than the one n/50 steps later.
+// The mean over the steps around each: 1/50 of the curve, fewer near its beginning, where it falls
+// fast.
 Curve smoothed(const Curve& raw) {
-  const double keep = std::exp(-50.0 / std::max<double>(static_cast<double>(raw.size()), 50));
+  std::vector<double> sums = {0};
+  for (const Point& point : raw) sums.push_back(sums.back() + point.value);
   Curve smooth;
-  double sum = 0, weight = 0;
-  for (const Point& point : raw) {
-    sum = keep * sum + point.value;
-    weight = keep * weight + 1;
-    smooth.push_back({point.step, sum / weight});
+  for (std::size_t i = 0; i < raw.size(); ++i) {
+    const std::size_t half = std::min(raw.size() / 100, i / 4);
+    const std::size_t begin = i - half;
+    const std::size_t end = std::min(i + half + 1, raw.size());
+    smooth.push_back({raw[i].step, (sums[end] - sums[begin]) / static_cast<double>(end - begin)});
   }
   return smooth;
 }
@@ -60,13 +62,18 @@ Curve thinned(const Curve& curve) {
   return thin;
 }
 
+bool plottable(double value) {
+  return std::isfinite(value) && value >= 0 && value < 1e9;
+}
+
 RunCurves make_curves(const PlotRun& run) {
   RunCurves curves{
       .name = run.name, .raw = {}, .smooth = {}, .held_out = {}, .last_bits_per_byte = {}};
   for (const MetricsLine& line : run.lines) {
     const auto step = static_cast<double>(line.step);
-    if (std::isfinite(line.loss)) curves.raw.push_back({step, line.loss});
-    if (std::isfinite(line.held_out_loss) && line.held_out_loss >= 0) {
+    if (line.step < 1) continue;
+    if (plottable(line.loss)) curves.raw.push_back({step, line.loss});
+    if (plottable(line.held_out_loss)) {
       curves.held_out.push_back({step, line.held_out_loss});
       if (line.held_out_bits_per_byte >= 0) curves.last_bits_per_byte = line.held_out_bits_per_byte;
     }
@@ -93,25 +100,30 @@ struct Range {
   double low = 0, high = 1;
 };
 
-// Of the values, but for the fall of the first 3 % of the steps, which would press the rest into
-// a corner.
-Range value_range(const std::vector<RunCurves>& runs, double last_step) {
-  Range range{std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity()};
-  const auto include = [&](const Curve& curve, bool all) {
-    for (const Point& point : curve) {
-      range.low = std::min(range.low, point.value);
-      if (all || point.step >= 0.03 * last_step) range.high = std::max(range.high, point.value);
-    }
-  };
-  for (const RunCurves& run : runs) {
-    include(run.smooth, last_step < 100);
-    include(run.held_out, false);
+// Adds the values of a curve, but for the highest and lowest 0.5 % (spikes) and the fall of the
+// first 3 % of the steps, which would press the rest into a corner.
+void include(const Curve& curve, double last_step, Range& range) {
+  std::vector<double> values;
+  for (const Point& point : curve) {
+    if (last_step < 100 || point.step >= 0.03 * last_step) values.push_back(point.value);
   }
-  if (range.high < range.low) range.high = range.low;
+  if (values.empty()) return;
+  std::sort(values.begin(), values.end());
+  const std::size_t spikes = values.size() / 200;
+  range.low = std::min(range.low, values[spikes]);
+  range.high = std::max(range.high, values[values.size() - 1 - spikes]);
+}
+
+Range value_range(const std::vector<RunCurves>& runs, double last_step) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  Range range{kInfinity, -kInfinity};
+  for (const RunCurves& run : runs) {
+    include(run.raw, last_step, range);
+    include(run.held_out, last_step, range);
+  }
   if (!std::isfinite(range.low)) return {0, 1};
-  const double margin =
-      std::max(0.05 * (range.high - range.low), 1e-3 * std::abs(range.high) + 1e-6);
-  return {std::max(range.low - margin, std::min(range.low, 0.0)), range.high + margin};
+  const double margin = std::max({0.05 * (range.high - range.low), 0.01 * range.high, 1e-6});
+  return {std::max(range.low - margin, 0.0), range.high + margin};
 }
 
 // Multiples of 1, 2 or 5 times a power of ten, about `count` of them in the range.
@@ -119,12 +131,12 @@ struct Ticks {
   double first = 0, step = 1;
   int digits = 0;
 
-  Ticks(Range range, int count) {
-    const double rough = (range.high - range.low) / count;
+  Ticks(Range range, int count, double least_step = 0) {
+    const double rough = std::max((range.high - range.low) / count, least_step);
     const double power = std::pow(10, std::floor(std::log10(rough)));
     const double share = rough / power;
     step = power * (share < 1.5 ? 1 : share < 3.5 ? 2 : share < 7.5 ? 5 : 10);
-    first = std::ceil(range.low / step - 1e-9) * step;
+    first = std::ceil(range.low / step - 1e-9) * step + 0.0;  // no -0
     digits = std::clamp(static_cast<int>(-std::floor(std::log10(step) + 1e-9)), 0, 9);
   }
 };
@@ -140,7 +152,7 @@ class Picture {
   Picture(Range steps, Range values) : svg_(kWidth, kHeight), steps_(steps), values_(values) {}
 
   void axes(std::optional<double> bits_factor) {
-    const Ticks across(steps_, 8);
+    const Ticks across(steps_, 8, 1);
     for (double step = across.first; step <= steps_.high * (1 + 1e-9); step += across.step) {
       const double x = place({step, 0}).x;
       svg_.line({x, kBottom}, {x, kBottom + 5}, {.color = kText});
@@ -157,7 +169,7 @@ class Picture {
       svg_.text({kLeft - 8, y + 4.5}, fmt::format("{:.{}f}", value, up.digits),
                 {.color = kText, .anchor = Svg::Anchor::kEnd});
     }
-    svg_.text({22, (kTop + kBottom) / 2}, "loss, nats per token",
+    svg_.text({18, (kTop + kBottom) / 2}, "loss, nats per token",
               {.color = kText, .anchor = Svg::Anchor::kMiddle, .rotation = -90});
     if (bits_factor) bits_axis(*bits_factor);
   }
