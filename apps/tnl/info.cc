@@ -129,10 +129,9 @@ void run(const Options& options) {
     return;
   }
   if (options.directory.empty()) return print_machine();
-  const Device device = require(Device::open("cpu"));
-  const Model model = require(Model::load(options.directory, device));
-  print_architecture(model.config());
-  print_memory(model.config(), model.dtype(), options.batch_tokens);
+  const ModelSummary summary = require(inspect_model(options.directory));
+  print_architecture(summary.config);
+  print_memory(summary.config, summary.dtype, options.batch_tokens);
 }
 
 }  // namespace

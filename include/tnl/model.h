@@ -72,6 +72,13 @@ Result<ModelConfig> read_model_config(const std::filesystem::path& directory);
 Status write_model_config(const ModelConfig& config, DType dtype,
                           const std::filesystem::path& directory);
 
+// What a model directory holds, from its headers alone.
+struct ModelSummary {
+  ModelConfig config;
+  DType dtype = DType::kF32;  // of the stored parameters
+};
+Result<ModelSummary> inspect_model(const std::filesystem::path& directory);
+
 struct NamedTensor {
   std::string name;  // as in the released checkpoints
   TensorView view;

@@ -162,20 +162,38 @@ DType stored_dtype(const StoredTensors& stored) {
   return dtype.value_or(DType::kF32) == DType::kF64 ? DType::kF32 : dtype.value_or(DType::kF32);
 }
 
+// A directory whose configuration and tensors fit together.
+struct CheckedDirectory {
+  ModelConfig config;
+  StoredTensors stored;
+};
+
+Result<CheckedDirectory> open_checked(const fs::path& directory) {
+  CheckedDirectory checked;
+  TNL_ASSIGN(checked.config, read_model_config(directory));
+  TNL_ASSIGN(checked.stored, open_stored(directory));
+  recognise_generation(checked.stored, checked.config);
+  const std::vector<ParameterSpec> layout = parameter_layout(checked.config);
+  TNL_TRY(check_names(directory, checked.stored, layout, checked.config.tie_embeddings));
+  for (const ParameterSpec& spec : layout) {
+    TNL_TRY(check_tensor(directory, *checked.stored.by_name.at(spec.name), spec.shape));
+  }
+  TNL_TRY(check_tied_head(directory, checked.stored, checked.config));
+  return checked;
+}
+
 }  // namespace
+
+Result<ModelSummary> inspect_model(const fs::path& directory) {
+  TNL_ASSIGN(const CheckedDirectory checked, open_checked(directory));
+  return ModelSummary{checked.config, stored_dtype(checked.stored)};
+}
 
 Result<Model> Model::load(const fs::path& directory, const Device& device,
                           const ModelLoadOptions& options) {
-  TNL_ASSIGN(ModelConfig config, read_model_config(directory));
-  TNL_ASSIGN(const StoredTensors stored, open_stored(directory));
-  recognise_generation(stored, config);
-  const std::vector<ParameterSpec> layout = parameter_layout(config);
-  TNL_TRY(check_names(directory, stored, layout, config.tie_embeddings));
-  for (const ParameterSpec& spec : layout) {
-    TNL_TRY(check_tensor(directory, *stored.by_name.at(spec.name), spec.shape));
-  }
-  TNL_TRY(check_tied_head(directory, stored, config));
-
+  TNL_ASSIGN(const CheckedDirectory checked, open_checked(directory));
+  const ModelConfig& config = checked.config;
+  const StoredTensors& stored = checked.stored;
   DType dtype = options.dtype.value_or(stored_dtype(stored));
   if (device.backend().compute_dtype() == DType::kF64) dtype = DType::kF64;
   if (!is_floating(dtype)) {
