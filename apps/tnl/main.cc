@@ -9,7 +9,7 @@
 int main(int argc, char** argv) {
   using namespace tnl::command;
   CLI::App app{"Train and run TransNormerLLM: one speed, whatever the length of the text.", "tnl"};
-  app.set_version_flag("--version", "tnl 0.1.0");
+  app.set_version_flag("--version", "tnl " TNL_VERSION);
   app.require_subcommand(1);
   app.fallthrough(false);
   add_info(app);
