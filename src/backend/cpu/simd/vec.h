@@ -23,8 +23,9 @@ typedef std::int32_t VecI __attribute__((vector_size(kLanes * 4)));
 typedef std::uint32_t VecU __attribute__((vector_size(kLanes * 4)));
 typedef std::uint16_t VecHalf __attribute__((vector_size(kLanes * 2)));
 
+// x - 0 is x for every x, -0 included, so the subtraction folds away; 0 + x would stay.
 TNL_INLINE Vec broadcast(float x) {
-  return Vec{} + x;
+  return x - Vec{};
 }
 
 TNL_INLINE Vec load(const float* p) {
