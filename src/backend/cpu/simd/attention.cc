@@ -16,11 +16,11 @@ using cpu::AttentionTask;
 
 // A chunk in flight.
 struct Chunk {
-  std::int64_t first = 0;         // token
-  std::int64_t tokens = 0;        // n
-  bool state_is_zero = false;     // its products are left out
-  bool state_is_needed = true;    // after this chunk
-  std::int64_t entry = 1;         // exponent with which S reaches token 0
+  std::int64_t first = 0;       // token
+  std::int64_t tokens = 0;      // n
+  bool state_is_zero = false;   // its products are left out
+  bool state_is_needed = true;  // after this chunk
+  std::int64_t entry = 1;       // exponent with which S reaches token 0
 };
 
 TNL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) {
@@ -75,12 +75,13 @@ TNL_INLINE void pack_q(const AttentionTask& task, const Chunk& chunk) {
       Vec square[kLanes];
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) {
-        square[r] = r < rows ? load_some(row<T>(task.q, chunk.first + i + r) + c, task.key_dim - c)
-                             : Vec{};
+        square[r] =
+            r < rows ? load_some(row<T>(task.q, chunk.first + i + r) + c, task.key_dim - c) : Vec{};
       }
       transpose(square);
 #pragma GCC unroll 16
-      for (int r = 0; r < kLanes; ++r) store(scratch.q + (c + r) * scratch.chunk_stride + i, square[r]);
+      for (int r = 0; r < kLanes; ++r)
+        store(scratch.q + (c + r) * scratch.chunk_stride + i, square[r]);
     }
   }
 }
