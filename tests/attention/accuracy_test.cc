@@ -61,8 +61,9 @@ TEST_P(Accuracy, Shapes) {
   }
 }
 
-TEST_P(Accuracy, StorageTypes) {
-  if (GetParam().dtype == DType::kF64) return;
+class HalfAccuracy : public testing::TestWithParam<Variant> {};
+
+TEST_P(HalfAccuracy, StorageTypes) {
   AttentionCase input = random_case(8, 2, 90, 3, 64, 48);
   add_states(input, 9);
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
@@ -109,6 +110,8 @@ TEST_P(Accuracy, LongWithoutDecay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Accuracy, testing::ValuesIn(all_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Kernels, HalfAccuracy, testing::ValuesIn(fast_kernels()),
                          [](const auto& info) { return name_of(info.param); });
 
 }  // namespace
