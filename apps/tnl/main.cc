@@ -12,6 +12,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "tnl " TNL_VERSION);
   app.require_subcommand(1);
   app.fallthrough(false);
+  add_eval(app);
+  add_generate(app);
   add_info(app);
   add_plot(app);
   add_train(app);
