@@ -13,6 +13,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough(false);
   add_data(app);
+  add_eval(app);
+  add_generate(app);
   add_info(app);
   add_plot(app);
   add_tokenizer(app);
