@@ -7,6 +7,8 @@
 namespace tnl::command {
 
 void add_info(CLI::App& app);
+void add_plot(CLI::App& app);
+void add_train(CLI::App& app);
 void add_verify(CLI::App& app);
 
 }  // namespace tnl::command

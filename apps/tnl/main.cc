@@ -13,6 +13,8 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough(false);
   add_info(app);
+  add_plot(app);
+  add_train(app);
   add_verify(app);
   try {
     app.parse(argc, argv);

@@ -116,8 +116,8 @@ AttentionRows Job::rows(const AttentionOperand& operand, std::int64_t n, std::in
                         std::int64_t column) const {
   const std::int64_t length = problem.length(n);
   const std::int64_t first = problem.begin(n) + (problem.reverse ? length - 1 : 0);
-  const std::int64_t offset = n * operand.stride_batch + first * operand.stride_token +
-                              h * operand.stride_head + column;
+  const std::int64_t offset =
+      n * operand.stride_batch + first * operand.stride_token + h * operand.stride_head + column;
   return {static_cast<char*>(operand.data) + offset * dtype_size(problem.dtype),
           problem.reverse ? -operand.stride_token : operand.stride_token};
 }
@@ -159,7 +159,8 @@ void Job::run(std::int64_t index, int worker) const {
 }
 
 Status unknown_kernel(const std::string& kernel) {
-  return internal_error(fmt::format("attention kernel: found '{}', which this build lacks", kernel));
+  return internal_error(
+      fmt::format("attention kernel: found '{}', which this build lacks", kernel));
 }
 
 }  // namespace
@@ -171,8 +172,7 @@ std::int64_t attention_panel(const std::string& kernel) {
 
 std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, std::int64_t key_dim,
                                 std::int64_t value_slice, std::int64_t chunk, int threads) {
-  const std::int64_t scratch =
-      scratch_floats(key_dim, value_slice, chunk, attention_panel(kernel));
+  const std::int64_t scratch = scratch_floats(key_dim, value_slice, chunk, attention_panel(kernel));
   return static_cast<std::size_t>(heads * powers_stride(chunk) + threads * scratch) * sizeof(float);
 }
 
@@ -183,15 +183,15 @@ Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::s
   TNL_CHECK(chunk > 0 && value_slice > 0 && problem.dtype != DType::kF64);
   float* powers = static_cast<float*>(workspace);
   fill_powers(problem, chunk, powers);
-  const Job job{.problem = problem,
-                .kernels = *kernels,
-                .chunk = chunk,
-                .value_slice = value_slice,
-                .slices = (problem.value_dim + value_slice - 1) / value_slice,
-                .powers = powers,
-                .scratch = powers + problem.heads * powers_stride(chunk),
-                .scratch_floats =
-                    scratch_floats(problem.key_dim, value_slice, chunk, kernels->panel)};
+  const Job job{
+      .problem = problem,
+      .kernels = *kernels,
+      .chunk = chunk,
+      .value_slice = value_slice,
+      .slices = (problem.value_dim + value_slice - 1) / value_slice,
+      .powers = powers,
+      .scratch = powers + problem.heads * powers_stride(chunk),
+      .scratch_floats = scratch_floats(problem.key_dim, value_slice, chunk, kernels->panel)};
   // One captured reference: a std::function this small allocates nothing.
   pool.run(problem.sequences * problem.heads * job.slices,
            [&job](std::int64_t index, int worker) { job.run(index, worker); });

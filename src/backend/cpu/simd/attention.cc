@@ -16,11 +16,11 @@ using cpu::AttentionTask;
 
 // A chunk in flight.
 struct Chunk {
-  std::int64_t first = 0;         // token
-  std::int64_t tokens = 0;        // n
-  bool state_is_zero = false;     // its products are left out
-  bool state_is_needed = true;    // after this chunk
-  std::int64_t entry = 1;         // exponent with which S reaches token 0
+  std::int64_t first = 0;       // token
+  std::int64_t tokens = 0;      // n
+  bool state_is_zero = false;   // its products are left out
+  bool state_is_needed = true;  // after this chunk
+  std::int64_t entry = 1;       // exponent with which S reaches token 0
 };
 
 TNL_INLINE std::int64_t least(std::int64_t a, std::int64_t b) {
@@ -32,6 +32,29 @@ TNL_INLINE VecI lane_numbers() {
   for (int i = 0; i < kLanes; ++i) lanes[i] = i;
   return lanes;
 }
+
+// Asks for the rows of the next chunk a few at a time, between the tiles of the current one: rows of
+// a head lie far apart, where the hardware's own prefetching does not follow.
+struct Prefetch {
+  cpu::AttentionRows rows[4];
+  std::int64_t bytes[4];
+  std::int64_t row_bytes[4];
+  std::int64_t next = 0;  // row, counting q, k, v, o of a token before the next token's
+  std::int64_t end = 0;
+  std::int64_t at_once = 0;
+
+  void advance() {
+    const std::int64_t stop = least(next + at_once, end);
+    for (; next < stop; ++next) {
+      const std::int64_t operand = next % 4;
+      const char* row = static_cast<const char*>(rows[operand].data) +
+                        next / 4 * row_bytes[operand];
+      for (std::int64_t byte = 0; byte < bytes[operand]; byte += 64) {
+        __builtin_prefetch(row + byte, 0, 2);
+      }
+    }
+  }
+};
 
 template <class T>
 TNL_INLINE Vec load_some(const T* p, std::int64_t n) {
@@ -52,12 +75,13 @@ TNL_INLINE void pack_q(const AttentionTask& task, const Chunk& chunk) {
       Vec square[kLanes];
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) {
-        square[r] = r < rows ? load_some(row<T>(task.q, chunk.first + i + r) + c, task.key_dim - c)
-                             : Vec{};
+        square[r] =
+            r < rows ? load_some(row<T>(task.q, chunk.first + i + r) + c, task.key_dim - c) : Vec{};
       }
       transpose(square);
 #pragma GCC unroll 16
-      for (int r = 0; r < kLanes; ++r) store(scratch.q + (c + r) * scratch.chunk_stride + i, square[r]);
+      for (int r = 0; r < kLanes; ++r)
+        store(scratch.q + (c + r) * scratch.chunk_stride + i, square[r]);
     }
   }
 }
@@ -132,6 +156,23 @@ void scores(const AttentionTask& task, const Chunk& chunk) {
   }
 }
 
+template <class T>
+TNL_INLINE Prefetch plan_prefetch(const AttentionTask& task, const Chunk& chunk) {
+  const std::int64_t first = chunk.first + chunk.tokens;
+  const cpu::AttentionRows* operands[4] = {&task.q, &task.k, &task.v, &task.o};
+  Prefetch prefetch;
+  for (int x = 0; x < 4; ++x) {
+    prefetch.rows[x] = {const_cast<T*>(row<T>(*operands[x], first)), 0};
+    prefetch.row_bytes[x] = operands[x]->stride * static_cast<std::int64_t>(sizeof(T));
+    prefetch.bytes[x] = (x < 2 ? task.key_dim : task.value_dim) * static_cast<std::int64_t>(sizeof(T));
+  }
+  const std::int64_t panels = (task.value_dim + kPanel - 1) / kPanel;
+  const std::int64_t tiles = (chunk.tokens + task.key_dim) / kTileRows + 1;
+  prefetch.end = 4 * least(task.chunk, task.tokens - first);
+  prefetch.at_once = prefetch.end / (panels * tiles) + 1;
+  return prefetch;
+}
+
 // The outputs of rows i .. i + kTileRows and the columns of one panel.
 template <int kVectors>
 TNL_INLINE void outputs_tile(const AttentionTask& task, const Chunk& chunk, const float* panel,
@@ -189,15 +230,18 @@ TNL_INLINE void state_tile(const AttentionTask& task, const Chunk& chunk, float*
 
 // Outputs and state of one panel, while the panel is in the first-level cache.
 template <int kVectors>
-void products(const AttentionTask& task, const Chunk& chunk, std::int64_t panel) {
+void products(const AttentionTask& task, const Chunk& chunk, std::int64_t panel,
+              Prefetch& prefetch) {
   const AttentionScratch& scratch = task.scratch;
   float* data = scratch.panels + panel * scratch.panel_rows * kPanel;
   for (std::int64_t i = 0; i < chunk.tokens; i += kTileRows) {
     outputs_tile<kVectors>(task, chunk, data, i, scratch.out + panel * kPanel);
+    prefetch.advance();
   }
   if (!chunk.state_is_needed) return;
   for (std::int64_t k = 0; k < task.key_dim; k += kTileRows) {
     state_tile<kVectors>(task, chunk, data, k);
+    prefetch.advance();
   }
 }
 
@@ -221,12 +265,13 @@ bool one_chunk(const AttentionTask& task, const Chunk& chunk) {
   pack_k<T>(task, chunk);
   pack_q<T>(task, chunk);
   scores(task, chunk);
+  Prefetch prefetch = plan_prefetch<T>(task, chunk);
   std::int64_t panel = 0;
   for (std::int64_t c = 0; c < task.value_dim; c += kPanel, ++panel) {
     if (task.value_dim - c > kLanes) {
-      products<kTileVectors>(task, chunk, panel);
+      products<kTileVectors>(task, chunk, panel, prefetch);
     } else {
-      products<1>(task, chunk, panel);
+      products<1>(task, chunk, panel, prefetch);
     }
   }
   unpack_o<T>(task, chunk);

@@ -11,9 +11,9 @@ namespace tnl::cpu {
 // Where a task keeps its chunk, in floats. Row strides are odd multiples of a cache line, so that a
 // walk down a column does not fall on a few cache sets.
 struct AttentionScratch {
-  float* q = nullptr;       // [key_dim][chunk_stride], transposed
-  float* scores = nullptr;  // [chunk][chunk_stride], Pᵀ: row j, column i
-  float* k = nullptr;       // [chunk][key_stride]
+  float* q = nullptr;          // [key_dim][chunk_stride], transposed
+  float* scores = nullptr;     // [chunk][chunk_stride], Pᵀ: row j, column i
+  float* k = nullptr;          // [chunk][key_stride]
   float* k_decayed = nullptr;  // [chunk][key_stride], row j times λ^(n-1-j)
   float* panels = nullptr;     // [panels][panel_rows][panel]: key rows of the state, then v's chunk
   float* out = nullptr;        // [chunk][out_stride]
