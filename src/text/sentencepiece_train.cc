@@ -10,6 +10,7 @@
 #include "core/rng.h"
 #include "core/try.h"
 #include "text/unicode.h"
+#include "tnl/tokenizer.h"
 
 namespace tnl {
 namespace {
