@@ -203,13 +203,13 @@ TEST(AdamW, ByHand) {
                    .second_moment = v,
                    .learning_rate = 0.1f,
                    .beta1 = 0.9f,
-                   .beta2 = 0.99f,
+                   .beta2 = 0.75f,
                    .epsilon = 0,
                    .weight_decay = 0.5f});
     EXPECT_NEAR(p[0], 1 - 0.1 * 0.5 * 1 - 0.1, 1e-6);
     EXPECT_NEAR(p[1], 2 - 0.1 * 0.5 * 2 + 0.1, 1e-6);
     EXPECT_NEAR(m[1], -5, 1e-6);
-    EXPECT_NEAR(v[1], 25, 1e-5);
+    EXPECT_NEAR(v[1], 625, 1e-4);
     return std::vector<Table>{table_of(p)};
   });
 }
@@ -219,7 +219,7 @@ TEST(SumOfSquares, IsExactEnoughAndTheSameOnAnyThreads) {
   for (const std::size_t count :
        {std::size_t{0}, std::size_t{1}, std::size_t{45}, std::size_t{300001}}) {
     const auto values = floats(rng, count, 1);
-    compare(1e-14, true, "sum_of_squares", [&](Backend& backend) {
+    compare(1e-12, true, "sum_of_squares", [&](Backend& backend) {
       return std::vector<Table>{row_of({backend.sum_of_squares(values)})};
     });
   }

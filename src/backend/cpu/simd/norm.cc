@@ -40,10 +40,10 @@ TNL_INLINE void norm_gate_backward_row(const float* o, const float* u, const flo
     const Vec normed = lanes.load(o + i) * r;
     const Vec slope = lanes.load(dy + i);
     const Vec input = lanes.load(u + i);
-    const Vec gate = kSigmoid ? sigmoid(input) : input;
+    const SigmoidPair pair = kSigmoid ? sigmoid_pair(input) : SigmoidPair{input, Vec{}};
     const Vec d_gate = slope * normed;
-    lanes.store(d_u + i, kSigmoid ? d_gate * (gate * sigmoid(-input)) : d_gate);
-    lanes.store(d_o + i, (slope * gate - normed * mean) * r);
+    lanes.store(d_u + i, kSigmoid ? d_gate * (pair.value * pair.complement) : d_gate);
+    lanes.store(d_o + i, (slope * pair.value - normed * mean) * r);
   });
 }
 

@@ -19,7 +19,8 @@ TNL_INLINE Vec silu_of(Vec x) {
   return x * sigmoid(x);
 }
 TNL_INLINE Vec silu_slope(Vec x) {
-  return sigmoid(x) * (1.0f + x * sigmoid(-x));
+  const SigmoidPair gate = sigmoid_pair(x);
+  return gate.value * (1.0f + x * gate.complement);
 }
 
 // |r| <= π/4: Taylor, whose first term left out is below 2e-9.

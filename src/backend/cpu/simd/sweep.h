@@ -56,4 +56,13 @@ TNL_INLINE Vec sigmoid(Vec x) {
   return 1.0f / (1.0f + exp(-x));
 }
 
+struct SigmoidPair {
+  Vec value, complement;  // σ(x) and 1 - σ(x), each to its own last digits
+};
+TNL_INLINE SigmoidPair sigmoid_pair(Vec x) {
+  const Vec e = exp(-x);
+  const Vec value = 1.0f / (1.0f + e);
+  return {value, select(x < -80.0f, broadcast(1.0f), e * value)};  // there e may be infinite
+}
+
 }  // namespace tnl::TNL_TARGET
