@@ -6,6 +6,7 @@
 
 namespace tnl::command {
 
+void add_bench(CLI::App& app);
 void add_info(CLI::App& app);
 void add_plot(CLI::App& app);
 void add_train(CLI::App& app);
