@@ -23,7 +23,7 @@ class TextStream {
   // Appends to `out` what became certain; true where a stop string is complete.
   Result<bool> push(std::int32_t id, std::string& out) {
     TNL_ASSIGN(const std::string piece, tokenizer_.piece(id, first_));
-    if (id != tokenizer_.bos_id() && id != tokenizer_.eos_id()) first_ = false;
+    first_ = first_ && tokenizer_.special(id);
     whole_.clear();
     utf8_.push(piece, whole_);
     return stop_.push(whole_, out);
@@ -72,9 +72,8 @@ Result<GenerateResult> generate(Session& session, const Tokenizer& tokenizer,
   TNL_ASSIGN(Sampler sampler, Sampler::create(options.sampler));
   TNL_ASSIGN(StopStrings stop, StopStrings::create(options.stop));
   for (const std::int32_t id : session.recent()) sampler.accept(id);
-  const std::int32_t last = session.recent().back();
-  TextStream stream(tokenizer, std::move(stop),
-                    last == tokenizer.bos_id() || last == tokenizer.eos_id());
+  // After a bos or eos a text begins.
+  TextStream stream(tokenizer, std::move(stop), tokenizer.special(session.recent().back()));
 
   GenerateResult result;
   std::string text;

@@ -159,8 +159,7 @@ Result<std::unique_ptr<CompressedFile>> CompressedFile::open(const fs::path& pat
   auto file = std::make_unique<PlainFile>(path, descriptor);
   struct stat info {};
   if (::fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
-    return invalid_argument(
-        fmt::format("cannot read {}: expected a regular file", path.string()));
+    return invalid_argument(fmt::format("cannot read {}: expected a regular file", path.string()));
   }
   using Opened = std::unique_ptr<CompressedFile>;
   if (path.extension() == ".zst") return Opened(std::make_unique<ZstdFile>(std::move(file)));

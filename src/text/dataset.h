@@ -69,8 +69,8 @@ struct LoaderOptions {
 
 // A document of n tokens is cut into the sequences [0, L), [L, 2L), ... , L = sequence_length; the
 // last one is shorter. A pass takes every sequence once, in an order drawn anew from (seed, pass),
-// and lays them one behind the other into batches. A sequence that the end of a batch cuts goes on as
-// the first sequence of the next batch. So each pass yields every token exactly once, and as its
+// and lays them one behind the other into batches. A sequence that the end of a batch cuts goes on
+// as the first sequence of the next batch. So each pass yields every token exactly once, and as its
 // target the token that follows it in the document, also where that one begins another sequence or
 // batch. A pass may end, and the next begin, inside of a batch. A prefetch thread keeps the next
 // batch ready; the loader itself is for one thread at a time.
@@ -100,27 +100,28 @@ class DataLoader {
 enum class HeldOutBy {
   kAuto,      // by document where the input has at least 16 / share of them, else by block
   kDocument,  // each document is drawn by a hash of (seed, number)
-  kBlock,     // documents are cut at line ends into blocks; of each 1 / share blocks in a row one is
-              // drawn. Neighbouring blocks of one split stay one document.
+  kBlock,  // documents are cut at line ends into blocks; of each 1 / share blocks in a row one is
+           // drawn. Neighbouring blocks of one split stay one document.
 };
 
 struct PackOptions {
   // Files, folders and globs (* ? [], not across folders), in this order; what a folder or glob
-  // finds is sorted by path, folders are walked to any depth without hidden entries, and a file found
-  // twice is taken once. NAME.jsonl and .ndjson hold one JSON object a line, all else is text of any
-  // encoding, one document a file; either may end in .gz or .zst. Text with a NUL byte in its first
-  // 64 KiB is binary: an error, or skipped where a folder brought it.
+  // finds is sorted by path, folders are walked to any depth without hidden entries, and a file
+  // found twice is taken once. NAME.jsonl and .ndjson hold one JSON object a line, all else is text
+  // of any encoding, one document a file; either may end in .gz or .zst. Text with a NUL byte in
+  // its first 64 KiB is binary: an error, or skipped where a folder brought it.
   std::vector<std::string> inputs;
   std::filesystem::path output;     // a new or empty directory
   std::filesystem::path tokenizer;  // for load_tokenizer
-  std::string document_separator;   // splits text files; it and a newline right after it are dropped
+  std::string document_separator;  // splits text files; it and a newline right after it are dropped
   std::string text_field = "text";  // of JSONL records
   double held_out = 0.01;           // share of the text; 0: no held-out split
   HeldOutBy held_out_by = HeldOutBy::kAuto;
   std::uint64_t seed = 1;
   bool append_eos = true;  // after each document, not where a block ends inside of one
-  std::int64_t shard_tokens = std::int64_t{1} << 27;  // a shard ends with the document that gets here
-  int threads = 0;                                    // 0: one for each core
+  std::int64_t shard_tokens = std::int64_t{1}
+                              << 27;  // a shard ends with the document that gets here
+  int threads = 0;                    // 0: one for each core
 };
 
 struct PackProgress {
@@ -129,9 +130,9 @@ struct PackProgress {
   std::int64_t skipped_files = 0;  // binary files in folders
 };
 
-// Writes a data set; empty documents are left out. The result depends on the inputs and options, not
-// on the number of threads. Returns false from `progress` to stop. Nothing is left behind by a run
-// that failed: all is written to a directory beside `output`, which then takes its name.
+// Writes a data set; empty documents are left out. The result depends on the inputs and options,
+// not on the number of threads. Returns false from `progress` to stop. Nothing is left behind by a
+// run that failed: all is written to a directory beside `output`, which then takes its name.
 Status pack_dataset(const PackOptions& options,
                     const std::function<bool(const PackProgress&)>& progress);
 

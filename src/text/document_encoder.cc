@@ -44,8 +44,7 @@ Result<std::string> record_text(std::string_view line, const std::string& field,
   const auto found = json.find(field);
   if (found == json.end()) return wrong(fmt::format("the object has no field \"{}\"", field));
   if (!found->is_string()) {
-    return wrong(
-        fmt::format("field \"{}\" is a {}, expected a string", field, found->type_name()));
+    return wrong(fmt::format("field \"{}\" is a {}, expected a string", field, found->type_name()));
   }
   return found->get<std::string>();
 }

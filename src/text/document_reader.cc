@@ -110,8 +110,8 @@ std::size_t DocumentReader::find_separator(std::size_t begin) const {
   return options_.separator.empty() ? std::string::npos : buffer_.find(options_.separator, begin);
 }
 
-// The end of the part that begins at `begin` of a document that goes on to the end of the buffer and
-// perhaps beyond it; `begin` where that cannot be told yet.
+// The end of the part that begins at `begin` of a document that goes on to the end of the buffer
+// and perhaps beyond it; `begin` where that cannot be told yet.
 std::size_t DocumentReader::part_end(std::size_t begin) const {
   std::string_view rest = std::string_view(buffer_).substr(begin);
   // A separator may have begun in the last bytes.

@@ -28,9 +28,9 @@ struct RawBatch {
   std::int64_t first_line = 1;
 };
 
-// The end of the block of about `bytes` that `text` begins with: after the first line end from there
-// on; where none comes within as many bytes again, before a space, else between two characters. 0:
-// `text` is too short to tell, and more is to come.
+// The end of the block of about `bytes` that `text` begins with: after the first line end from
+// there on; where none comes within as many bytes again, before a space, else between two
+// characters. 0: `text` is too short to tell, and more is to come.
 std::size_t block_end(std::string_view text, std::size_t bytes, bool more_to_come);
 
 struct DocumentReaderOptions {
@@ -65,8 +65,8 @@ class DocumentReader {
   std::size_t next_file_ = 0;
   std::unique_ptr<CompressedFile> file_;
   const InputFile* input_ = nullptr;
-  std::string buffer_;           // read and not yet handed out
-  bool at_end_ = false;          // the file has no more than the buffer
+  std::string buffer_;            // read and not yet handed out
+  bool at_end_ = false;           // the file has no more than the buffer
   bool inside_document_ = false;  // a part of the document at the buffer's start was handed out
   bool after_separator_ = false;  // the buffer begins behind one
   std::int64_t next_line_ = 1;

@@ -20,8 +20,10 @@ struct Extent {
 
 Result<Extent> measure(const PackOptions& options, const std::vector<InputFile>& files,
                        double enough) {
-  DocumentReader reader(files, {.separator = options.document_separator,
-                                .last_cut = [](std::string_view text) { return text.size(); }});
+  DocumentReaderOptions reading;
+  reading.separator = options.document_separator;
+  reading.last_cut = [](std::string_view text) { return text.size(); };
+  DocumentReader reader(files, reading);
   Extent extent;
   RawBatch batch;
   for (;;) {
@@ -51,7 +53,8 @@ Dataset::Split HeldOutPlan::split(std::int64_t number) const {
     return uniform < share ? Dataset::Split::kHeldOut : Dataset::Split::kTrain;
   }
   const auto run = std::max<std::int64_t>(2, std::llround(1 / share));
-  const auto chosen = static_cast<std::int64_t>(draw(number / run) % static_cast<std::uint64_t>(run));
+  const auto chosen =
+      static_cast<std::int64_t>(draw(number / run) % static_cast<std::uint64_t>(run));
   return number % run == chosen ? Dataset::Split::kHeldOut : Dataset::Split::kTrain;
 }
 

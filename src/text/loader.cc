@@ -39,10 +39,10 @@ class SequenceOrder {
     }
     order.first_sequences_.push_back(sequences);
     if (tokens != split.tokens) {
-      return invalid_argument(fmt::format("{}: the documents of the shards hold {} tokens, "
-                                          "expected {} by {}",
-                                          order.data_->directory.string(), tokens, split.tokens,
-                                          kIndexFile));
+      return invalid_argument(
+          fmt::format("{}: the documents of the shards hold {} tokens, "
+                      "expected {} by {}",
+                      order.data_->directory.string(), tokens, split.tokens, kIndexFile));
     }
     return order;
   }
@@ -66,7 +66,7 @@ class SequenceOrder {
   }
 
   struct Piece {
-    Dataset::Impl::Place place;         // its document
+    Dataset::Impl::Place place;       // its document
     std::int64_t begin = 0, end = 0;  // tokens of the document
   };
   Result<Piece> at(std::int64_t pass, std::int64_t sequence) const {
@@ -120,6 +120,7 @@ Result<DataBatch> make_batch(const SequenceOrder& order, Cursor& cursor) {
     TNL_ASSIGN(const SequenceOrder::Piece piece, order.at(cursor.pass, cursor.sequence));
     const std::int64_t begin = piece.begin + cursor.offset;
     const std::int64_t count = std::min(room, piece.end - begin);
+    if (count <= 0) return invalid_argument("the data position lies behind the end of a sequence");
     TNL_TRY(append(piece.place, begin, count, batch));
     room -= count;
     cursor.offset += count;
@@ -197,17 +198,16 @@ DataLoader& DataLoader::operator=(DataLoader&&) noexcept = default;
 
 Result<DataLoader> DataLoader::create(const Dataset& dataset, const LoaderOptions& options) {
   constexpr std::int64_t kMost = std::int64_t{1} << 40;
-  if (options.sequence_length < 1 || options.batch_tokens < 1 ||
-      options.sequence_length > kMost || options.batch_tokens > kMost) {
-    return invalid_argument(fmt::format(
-        "sequences of {} tokens in batches of {}, expected 1 to 2^40 each",
-        options.sequence_length, options.batch_tokens));
+  if (options.sequence_length < 1 || options.batch_tokens < 1 || options.sequence_length > kMost ||
+      options.batch_tokens > kMost) {
+    return invalid_argument(
+        fmt::format("sequences of {} tokens in batches of {}, expected 1 to 2^40 each",
+                    options.sequence_length, options.batch_tokens));
   }
   if (dataset.tokens(options.split) == 0) {
-    return invalid_argument(
-        fmt::format("the {} split of {} holds no tokens",
-                    kSplitNames[static_cast<std::size_t>(options.split)],
-                    dataset.impl().directory.string()));
+    return invalid_argument(fmt::format("the {} split of {} holds no tokens",
+                                        kSplitNames[static_cast<std::size_t>(options.split)],
+                                        dataset.impl().directory.string()));
   }
   TNL_ASSIGN(SequenceOrder order, SequenceOrder::create(dataset.share(), options));
   return DataLoader(std::make_unique<Impl>(std::move(order)));
@@ -252,8 +252,9 @@ Status DataLoader::seek(const std::string& position) {
                     "another seed",
                     position));
   }
-  if (cursor.pass < 0 || cursor.sequence < 0 || cursor.sequence > impl_->order.sequences() ||
-      cursor.offset < 0 || cursor.offset >= impl_->order.options().sequence_length) {
+  if (cursor.pass < 0 || cursor.pass > (std::int64_t{1} << 62) || cursor.sequence < 0 ||
+      cursor.sequence > impl_->order.sequences() || cursor.offset < 0 ||
+      cursor.offset >= impl_->order.options().sequence_length) {
     return invalid_argument(fmt::format("data position \"{}\" is out of range", position));
   }
   (void)impl_->take();

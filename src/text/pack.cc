@@ -21,8 +21,8 @@ namespace fs = std::filesystem;
 
 Status check(const PackOptions& options) {
   if (!(options.held_out >= 0 && options.held_out < 1)) {
-    return invalid_argument(fmt::format(
-        "held-out share {}, expected at least 0 and less than 1", options.held_out));
+    return invalid_argument(
+        fmt::format("held-out share {}, expected at least 0 and less than 1", options.held_out));
   }
   if (options.shard_tokens < 1 || options.threads < 0 || options.threads > 1024) {
     return invalid_argument(fmt::format(
@@ -176,7 +176,7 @@ class Divider {
 
   const HeldOutPlan plan_;
   const std::int32_t eos_;
-  std::vector<SplitWriter> writers_;  // by Split
+  std::vector<SplitWriter> writers_;    // by Split
   std::optional<Dataset::Split> open_;  // where the document in work goes
   std::int64_t drawn_ = 0;
 };
@@ -189,9 +189,9 @@ Status encode_all(const std::vector<InputFile>& files, const Tokenizer& tokenize
   const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   DocumentReader reader(
       files, {.separator = options.document_separator,
+              .batch_bytes = std::max<std::size_t>(std::size_t{1} << 20, 4 * plan.block_bytes),
               .last_cut = [&](std::string_view text) { return tokenizer.last_cut(text); },
-              .block_bytes = plan.block_bytes,
-              .batch_bytes = std::max<std::size_t>(std::size_t{1} << 20, 4 * plan.block_bytes)});
+              .block_bytes = plan.block_bytes});
   DocumentEncoder encoder(tokenizer, {options.text_field, plan.block_bytes},
                           options.threads > 0 ? options.threads : cores);
   PackProgress state;

@@ -8,7 +8,8 @@
 
 namespace tnl {
 
-// A Feistel network on the smallest even number of bits that holds n, walked until it lands below n.
+// A Feistel network on the smallest even number of bits that holds n, walked until it lands below
+// n.
 class Permutation {
  public:
   Permutation(std::uint64_t n, std::uint64_t key)
