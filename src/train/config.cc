@@ -108,7 +108,7 @@ Status check_optimizer(const TrainConfig& c) {
         fmt::format("min_learning_rate: found {}, expected a number from 0 to learning_rate ({})",
                     c.min_learning_rate, c.learning_rate));
   }
-  TNL_TRY(check_at_least("warmup_steps", c.warmup_steps, 0, c.steps));
+  TNL_TRY(check_at_least("warmup_steps", c.warmup_steps, 0, kMostSteps));
   if (c.schedule != "cosine" && c.schedule != "wsd") {
     return invalid_argument(
         fmt::format("schedule: found '{}', expected cosine or wsd", c.schedule));
