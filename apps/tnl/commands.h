@@ -6,10 +6,12 @@
 
 namespace tnl::command {
 
+void add_data(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_info(CLI::App& app);
 void add_plot(CLI::App& app);
+void add_tokenizer(CLI::App& app);
 void add_train(CLI::App& app);
 void add_verify(CLI::App& app);
 

@@ -56,12 +56,12 @@ class Tokenizer {
 // (vocab.json or encoder.json) and merges (merges.txt or vocab.bpe), or what save() of the byte
 // tokenizer left (tnl_tokenizer.json); or the word "bytes".
 //
-// decode(encode(text)) == text for every sequence of bytes, UTF-8 or not, with "gpt2", with "bytes",
-// and with SentencePiece models that have byte pieces and change nothing in the text (identity
-// normalization; those of train_sentencepiece): what such a model has no piece for, and a literal
-// U+2581, go through byte pieces. Other SentencePiece models lose what their normalization loses.
-// "bytes" has 258 ids: the 256 bytes, bos 256 and eos 257. "gpt2" takes <|endoftext|>, where the
-// vocabulary has it, as bos and eos.
+// decode(encode(text)) == text for every sequence of bytes, UTF-8 or not, with "gpt2", with
+// "bytes", and with SentencePiece models that have byte pieces and change nothing in the text
+// (identity normalization; those of train_sentencepiece): what such a model has no piece for, and a
+// literal U+2581, go through byte pieces. Other SentencePiece models lose what their normalization
+// loses. "bytes" has 258 ids: the 256 bytes, bos 256 and eos 257. "gpt2" takes <|endoftext|>, where
+// the vocabulary has it, as bos and eos.
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const std::filesystem::path& path);
 
 struct SentencePieceTraining {

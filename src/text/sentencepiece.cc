@@ -76,7 +76,9 @@ class SentencePieceTokenizer final : public Tokenizer {
     const auto workspace = workspaces_.borrow();
     if (!model_->lossless) return encode_with_library(part, *workspace, ids);
     if (first && model_->settings.add_dummy_prefix && !part.empty()) {
-      return encode_words(" " + std::string(part), *workspace, ids);
+      std::string prefixed(1, ' ');
+      prefixed.append(part);
+      return encode_words(prefixed, *workspace, ids);
     }
     return encode_words(part, *workspace, ids);
   }
@@ -165,11 +167,14 @@ Status SentencePieceTokenizer::encode_with_library(std::string_view text, Worksp
   return {};
 }
 
-std::string with_spaces(std::string piece) {
-  for (std::size_t at = 0; (at = piece.find(kSpaceSymbol, at)) != std::string::npos; ++at) {
-    piece.replace(at, kSpaceSymbol.size(), " ");
+std::string with_spaces(std::string_view piece) {
+  std::string text;
+  while (!piece.empty()) {
+    const bool space = piece.starts_with(kSpaceSymbol);
+    text.push_back(space ? ' ' : piece.front());
+    piece.remove_prefix(space ? kSpaceSymbol.size() : 1);
   }
-  return piece;
+  return text;
 }
 
 // The byte that a piece such as <0x0A> stands for; -1 where it is not spelled so.
