@@ -1,12 +1,17 @@
 // Matrix products: oneDNN's sgemm with one OpenMP thread a call, the output split among our
 // threads, never the summed axis. Few rows against stored weights go to our own kernel.
-#include <omp.h>
 #include <oneapi/dnnl/dnnl.h>
 
 #include <algorithm>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/rows.h"
+
+// From libgomp, which oneDNN is built on; clang does not find the header of it.
+extern "C" {
+int omp_get_max_threads();
+void omp_set_num_threads(int threads);
+}
 
 namespace tnl {
 namespace {
