@@ -19,7 +19,7 @@ std::size_t forced_cut(std::string_view text, std::size_t at_most) {
 
 Result<bool> TextBlocks::next(std::string& block) {
   std::size_t cut = 0;
-  for (std::size_t size = usual_; cut == 0; size = std::min(2 * size, at_most_ + 1)) {
+  for (std::size_t size = usual_; cut == 0; size = std::min(2 * size, at_most_)) {
     const bool more = fill(size);
     if (text_.bad()) return io_error("the text could not be read to its end");
     if (!more) {
@@ -27,7 +27,7 @@ Result<bool> TextBlocks::next(std::string& block) {
       break;
     }
     cut = tokenizer_.last_cut(std::string_view(buffer_).substr(0, size));
-    if (cut == 0 && size > at_most_) cut = forced_cut(buffer_, at_most_);
+    if (cut == 0 && size == at_most_) cut = forced_cut(buffer_, at_most_);
   }
   block.assign(buffer_, 0, cut);
   buffer_.erase(0, cut);

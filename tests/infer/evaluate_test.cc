@@ -97,7 +97,7 @@ TEST(Evaluate, SaysWhereTheTokenizerLosesText) {
 
 TEST(Evaluate, ReportsAndStops) {
   const auto tokenizer = TableTokenizer::bytes(true);
-  const std::string text = sample_text(3000);
+  const std::string text = sample_text(3100);
   std::vector<Evaluation> seen;
   ASSERT_TRUE(evaluate_text(uniform_model(258), tokenizer, text, 500, [&](const auto& now) {
                 seen.push_back(now);
