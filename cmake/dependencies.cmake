@@ -1,6 +1,5 @@
 # Everything comes from the distribution; tools/packages.txt lists the packages.
 find_package(Threads REQUIRED)
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 find_package(fmt REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
@@ -17,3 +16,6 @@ mark_as_advanced(TNL_DNNL_INCLUDE_DIR TNL_DNNL_LIBRARY)
 add_library(DNNL::dnnl UNKNOWN IMPORTED)
 set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION ${TNL_DNNL_LIBRARY}
   INTERFACE_INCLUDE_DIRECTORIES ${TNL_DNNL_INCLUDE_DIR})
+# Its OpenMP is GNU's, whichever compiler builds this project: a second one beside it, as clang's
+# own would be, would not take the number of threads we set for it. Both compilers find libgomp.
+set_property(TARGET DNNL::dnnl PROPERTY INTERFACE_LINK_LIBRARIES gomp)

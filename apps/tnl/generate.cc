@@ -108,6 +108,7 @@ GenerateResult write_text(Session& session, const Tokenizer& tokenizer,
 }
 
 void run(Options options) {
+  require(validate(options.generate));  // before a large model is read
   catch_interrupts();
   options.generate.stop_at_eos = !options.ignore_eos;
   options.generate.sampler.seed =

@@ -1,126 +1,88 @@
 #include "backend/cpu/cpu_backend.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "backend/cpu/attention.h"
-#include "backend/cpu/float_rows.h"
-#include "core/check.h"
+#include "backend/cpu/rows.h"
 
 namespace tnl {
-namespace {
 
+using cpu::is_f32;
 using cpu::row;
 
-const cpu::RowKernels& find_rows(const std::string& target) {
+namespace {
+
+const cpu::Kernels& find_kernels(const std::string& target) {
 #if defined(__x86_64__)
-  if (target == "avx512") return avx512::kRowKernels;
-  if (target == "avx2") return avx2::kRowKernels;
+  if (target == "avx512") return avx512::kKernels;
+  if (target == "avx2") return avx2::kKernels;
 #endif
   TNL_CHECK(target == "generic");
-  return generic::kRowKernels;
+  return generic::kKernels;
 }
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cpu_backend(const DeviceProperties& properties) {
-  return std::make_unique<CpuBackend>(properties);
-}
-
 CpuBackend::CpuBackend(const DeviceProperties& properties)
     : properties_(properties),
-      pool_(properties.threads),
-      rows_(find_rows(properties.cpu_target)),
-      scratch_(static_cast<std::size_t>(properties.threads)) {}
+      kernels_(find_kernels(properties.cpu_target)),
+      pool_(properties.threads) {}
 
 void CpuBackend::copy(const Matrix& from, const Matrix& to) {
-  TNL_CHECK(from.rows == to.rows && from.cols == to.cols);
-  for_rows(from.rows, from.cols, [&](std::int64_t t) {
-    std::memmove(row(to, t), row(from, t), static_cast<std::size_t>(from.cols) * sizeof(float));
-  });
-}
-
-void CpuBackend::embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
-                       const Matrix& out) {
-  const std::int64_t row_bytes = table.row_stride * dtype_size(table.dtype);
-  for_rows(out.rows, out.cols, [&](std::int64_t t) {
-    rows_.widen(static_cast<const char*>(table.data) + ids[t] * row_bytes, table.dtype,
-                static_cast<float>(scale), row(out, t), out.cols);
-  });
-}
-
-// Threads own columns, so that every row of the table is summed in token order.
-void CpuBackend::embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids,
-                                double scale, std::int64_t skip_id, const Matrix& d_table) {
-  constexpr std::int64_t kGrain = 64;
-  pool_.split(d_out.cols, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = 0; t < d_out.rows; ++t) {
-      if (ids[t] == skip_id) continue;
-      rows_.add_scaled(row(d_out, t) + begin, static_cast<float>(scale),
-                       row(d_table, ids[t]) + begin, end - begin);
-    }
+  TNL_CHECK(is_f32(from, to.rows, to.cols) && is_f32(to, to.rows, to.cols));
+  for_rows(to.rows, to.cols, [&](std::int64_t t) {
+    std::memmove(row(to, t), row(from, t), static_cast<std::size_t>(to.cols) * sizeof(float));
   });
 }
 
 void CpuBackend::srmsnorm(const Matrix& x, double eps, const Matrix& y) {
-  for_rows(x.rows, x.cols, [&](std::int64_t t) {
-    rows_.srmsnorm(row(x, t), static_cast<float>(eps), row(y, t), x.cols);
-  });
+  TNL_CHECK(is_f32(x, y.rows, y.cols) && is_f32(y, y.rows, y.cols));
+  for_rows(y.rows, y.cols,
+           [&](std::int64_t t) { kernels_.srmsnorm(row(x, t), y.cols, eps, row(y, t)); });
 }
 
 void CpuBackend::srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
                                    const Matrix& dx) {
-  for_rows(x.rows, x.cols, [&](std::int64_t t) {
-    rows_.srmsnorm_backward(row(x, t), row(dy, t), static_cast<float>(eps), accumulate, row(dx, t),
-                            x.cols);
+  TNL_CHECK(is_f32(x, dx.rows, dx.cols) && is_f32(dy, dx.rows, dx.cols) &&
+            is_f32(dx, dx.rows, dx.cols));
+  for_rows(dx.rows, dx.cols, [&](std::int64_t t) {
+    kernels_.srmsnorm_backward(row(x, t), row(dy, t), dx.cols, eps, accumulate, row(dx, t));
   });
 }
 
 void CpuBackend::norm_gate(GateKind kind, const Matrix& o, const Matrix& u, double eps,
                            const Matrix& y) {
-  for_rows(o.rows, o.cols, [&](std::int64_t t) {
-    rows_.norm_gate(kind == GateKind::kSigmoid, row(o, t), row(u, t), static_cast<float>(eps),
-                    row(y, t), o.cols);
+  TNL_CHECK(is_f32(o, y.rows, y.cols) && is_f32(u, y.rows, y.cols) && is_f32(y, y.rows, y.cols));
+  for_rows(y.rows, y.cols, [&](std::int64_t t) {
+    kernels_.norm_gate(kind == GateKind::kSigmoid, row(o, t), row(u, t), y.cols, eps, row(y, t));
   });
 }
 
 void CpuBackend::norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u,
                                     const Matrix& dy, double eps, const Matrix& d_o,
                                     const Matrix& d_u) {
-  for_rows(o.rows, o.cols, [&](std::int64_t t) {
-    rows_.norm_gate_backward(kind == GateKind::kSigmoid, row(o, t), row(u, t), row(dy, t),
-                             static_cast<float>(eps), row(d_o, t), row(d_u, t), o.cols);
+  TNL_CHECK(is_f32(o, dy.rows, dy.cols) && is_f32(u, dy.rows, dy.cols) &&
+            is_f32(dy, dy.rows, dy.cols));
+  TNL_CHECK(is_f32(d_o, dy.rows, dy.cols) && is_f32(d_u, dy.rows, dy.cols));
+  for_rows(dy.rows, dy.cols, [&](std::int64_t t) {
+    kernels_.norm_gate_backward(kind == GateKind::kSigmoid, row(o, t), row(u, t), row(dy, t),
+                                dy.cols, eps, row(d_o, t), row(d_u, t));
   });
 }
 
 void CpuBackend::product(const Matrix& a, const Matrix& b, const Matrix& y) {
-  for_rows(a.rows, a.cols,
-           [&](std::int64_t t) { rows_.product(row(a, t), row(b, t), row(y, t), a.cols); });
+  TNL_CHECK(is_f32(a, y.rows, y.cols) && is_f32(b, y.rows, y.cols) && is_f32(y, y.rows, y.cols));
+  for_rows(y.rows, y.cols,
+           [&](std::int64_t t) { kernels_.product(row(a, t), row(b, t), y.cols, row(y, t)); });
 }
 
 void CpuBackend::product_backward(const Matrix& a, const Matrix& b, const Matrix& dy,
                                   const Matrix& da, const Matrix& db) {
-  for_rows(a.rows, a.cols, [&](std::int64_t t) {
-    rows_.product_backward(row(a, t), row(b, t), row(dy, t), row(da, t), row(db, t), a.cols);
-  });
-}
-
-void CpuBackend::cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
-                               double d_scale, std::span<double> losses) {
-  for_rows(logits.rows, logits.cols, [&](std::int64_t t) {
-    float* z = row(logits, t);
-    const std::int32_t target = targets[t];
-    losses[t] = 0;
-    if (target < 0) {
-      if (d_scale != 0) std::memset(z, 0, static_cast<std::size_t>(logits.cols) * sizeof(float));
-      return;
-    }
-    const float most = rows_.most(z, logits.cols);
-    const double log_sum = most + std::log(rows_.sum_exp(z, most, logits.cols));
-    losses[t] = log_sum - z[target];
-    if (d_scale == 0) return;
-    rows_.softmax(z, static_cast<float>(log_sum), static_cast<float>(d_scale), logits.cols);
-    z[target] -= static_cast<float>(d_scale);
+  TNL_CHECK(is_f32(a, dy.rows, dy.cols) && is_f32(b, dy.rows, dy.cols) &&
+            is_f32(dy, dy.rows, dy.cols));
+  TNL_CHECK(is_f32(da, dy.rows, dy.cols) && is_f32(db, dy.rows, dy.cols));
+  for_rows(dy.rows, dy.cols, [&](std::int64_t t) {
+    kernels_.product_backward(row(a, t), row(b, t), row(dy, t), dy.cols, row(da, t), row(db, t));
   });
 }
 
@@ -134,49 +96,8 @@ Status CpuBackend::attention_step(const AttentionProblem& problem,
   return cpu::attention_step(problem, pool_, slots, kernel);
 }
 
-void CpuBackend::adamw(const AdamWArgs& args) {
-  const double step = static_cast<double>(args.step);
-  const cpu::AdamWBlock block = {
-      .learning_rate = args.learning_rate,
-      .beta1 = args.beta1,
-      .beta2 = args.beta2,
-      .epsilon = args.epsilon,
-      .weight_decay = args.weight_decay,
-      .gradient_scale = args.gradient_scale,
-      .correction1 = static_cast<float>(1 / (1 - std::pow(double{args.beta1}, step))),
-      .correction2 = static_cast<float>(1 / (1 - std::pow(double{args.beta2}, step)))};
-  constexpr std::int64_t kGrain = 65536;
-  pool_.split(static_cast<std::int64_t>(args.parameters.size()), kGrain,
-              [&](std::int64_t begin, std::int64_t end, int) {
-                rows_.adamw(args.parameters.data() + begin, args.gradients.data() + begin,
-                            args.first_moment.data() + begin, args.second_moment.data() + begin,
-                            end - begin, block);
-              });
-}
-
-double CpuBackend::sum_of_squares(std::span<const float> values) {
-  // Blocks of a fixed size, added in order: the sum does not depend on the threads.
-  constexpr std::int64_t kBlock = 65536;
-  const auto count = static_cast<std::int64_t>(values.size());
-  std::vector<double> sums(static_cast<std::size_t>((count + kBlock - 1) / kBlock));
-  pool_.run(static_cast<std::int64_t>(sums.size()), [&](std::int64_t block, int) {
-    const std::int64_t begin = block * kBlock;
-    sums[block] = rows_.sum_of_squares(values.data() + begin, std::min(kBlock, count - begin));
-  });
-  double total = 0;
-  for (const double sum : sums) total += sum;
-  return total;
-}
-
-float* CpuBackend::scratch(int worker, std::int64_t elements) {
-  Buffer& buffer = scratch_[worker];
-  const auto bytes = static_cast<std::size_t>(elements) * sizeof(float);
-  if (buffer.bytes() < bytes) {
-    auto larger = Buffer::allocate(bytes, "scratch of the CPU backend");
-    TNL_CHECK(larger.ok());
-    buffer = std::move(larger).value();
-  }
-  return static_cast<float*>(buffer.data());
+std::unique_ptr<Backend> make_cpu_backend(const DeviceProperties& properties) {
+  return std::make_unique<CpuBackend>(properties);
 }
 
 }  // namespace tnl

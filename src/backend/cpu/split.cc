@@ -1,162 +1,136 @@
-// The fused projection's split with SiLU, LRPE and padding, and its gradient (docs/math.md).
-#include <cmath>
+#include <algorithm>
 #include <cstring>
-#include <numbers>
 
 #include "backend/cpu/cpu_backend.h"
-#include "backend/cpu/float_rows.h"
-#include "core/convert.h"
+#include "backend/cpu/rows.h"
 
 namespace tnl {
 namespace {
 
+using cpu::is_f32;
 using cpu::row;
 
-// cos(θ p) and sin(θ p) of all columns at one position; the phase is reduced in fp64, since θ p
-// passes 2π many times in a long text.
-void fill_phases(const double* theta, std::int64_t width, std::int64_t position, float* cosine,
-                 float* sine) {
-  for (std::int64_t c = 0; c < width; ++c) {
-    const double phase =
-        std::fmod(theta[c] * static_cast<double>(position), 2.0 * std::numbers::pi);
-    cosine[c] = static_cast<float>(std::cos(phase));
-    sine[c] = static_cast<float>(std::sin(phase));
+// Tokens whose part of d_theta is summed in fp32. Fixed, so the sum does not depend on threads.
+constexpr std::int64_t kThetaBlock = 64;
+
+void check(const SplitArgs& args) {
+  const std::int64_t tokens = args.projection.rows;
+  const std::int64_t width = args.heads * args.head_dim;
+  const std::int64_t keys = args.theta != nullptr ? 2 * width : width;
+  TNL_CHECK(args.projection.dtype == DType::kF32 && args.projection.cols >= 3 * width);
+  TNL_CHECK(is_f32(args.q, tokens, keys) && is_f32(args.k, tokens, keys));
+  TNL_CHECK(is_f32(args.v, tokens, width));
+  TNL_CHECK(args.theta == nullptr || static_cast<std::int64_t>(args.positions.size()) == tokens);
+  TNL_CHECK(args.mask.empty() || static_cast<std::int64_t>(args.mask.size()) == tokens);
+}
+
+bool masked(const SplitArgs& args, std::int64_t t) {
+  return !args.mask.empty() && args.mask[t] == 0;
+}
+
+cpu::LrpeRows lrpe_rows(const SplitArgs& args, const float* theta, std::int64_t t) {
+  const float* y = row(args.projection, t);
+  return {.y_q = y,
+          .y_k = y + args.heads * args.head_dim,
+          .q = row(args.q, t),
+          .k = row(args.k, t),
+          .theta = theta,
+          .heads = args.heads,
+          .head_dim = args.head_dim,
+          .position = static_cast<double>(args.positions[t]),
+          .silu = args.silu_qk};
+}
+
+void activate(const cpu::Kernels& kernels, bool silu, const float* y, std::int64_t n, float* x) {
+  if (silu) {
+    kernels.silu(y, n, x);
+  } else {
+    std::memcpy(x, y, static_cast<std::size_t>(n) * sizeof(float));
   }
 }
 
-std::vector<double> theta_of(const SplitArgs& args) {
-  std::vector<double> theta;
-  if (args.theta == nullptr) return theta;
-  theta.resize(static_cast<std::size_t>(args.heads * args.head_dim));
-  convert(args.theta, args.theta_dtype, theta.data(), DType::kF64,
-          static_cast<std::int64_t>(theta.size()));
-  return theta;
-}
-
-bool masked(const SplitArgs& args, std::int64_t token) {
-  return !args.mask.empty() && args.mask[token] == 0;
+void activate_backward(const cpu::Kernels& kernels, bool silu, const float* y, const float* dx,
+                       std::int64_t n, float* dy) {
+  if (silu) {
+    kernels.silu_backward(y, dx, n, dy);
+  } else {
+    std::memcpy(dy, dx, static_cast<std::size_t>(n) * sizeof(float));
+  }
 }
 
 }  // namespace
 
-// phases: [cosines | sines | room for the activated row], or nullptr without LRPE.
-void CpuBackend::split_row(const SplitArgs& args, const float* in, float* phases, float* out) {
+const float* CpuBackend::widened_theta(const SplitArgs& args) {
+  if (args.theta == nullptr) return nullptr;
   const std::int64_t width = args.heads * args.head_dim;
-  if (phases == nullptr) {
-    if (args.silu_qk) {
-      rows_.silu(in, out, width);
-    } else {
-      std::memcpy(out, in, static_cast<std::size_t>(width) * sizeof(float));
-    }
-    return;
-  }
-  const float* x = in;
-  if (args.silu_qk) {
-    rows_.silu(in, phases + 2 * width, width);
-    x = phases + 2 * width;
-  }
-  for (std::int64_t h = 0; h < args.heads; ++h) {
-    const std::int64_t first = h * args.head_dim;
-    float* head = out + 2 * first;
-    rows_.rotate(x + first, phases + first, phases + width + first, head, head + args.head_dim,
-                 args.head_dim);
-  }
+  TNL_CHECK(args.theta_dtype != DType::kF64);
+  float* theta = reserve<float>(theta_, width);
+  kernels_.widen(args.theta, args.theta_dtype, width, 1.0f, theta);
+  return theta;
 }
 
 void CpuBackend::split(const SplitArgs& args) {
+  check(args);
   const std::int64_t width = args.heads * args.head_dim;
-  const std::vector<double> theta = theta_of(args);
-  constexpr std::int64_t kGrain = 8;
-  pool_.split(args.projection.rows, kGrain, [&](std::int64_t begin, std::int64_t end, int worker) {
-    float* phases = theta.empty() ? nullptr : scratch(worker, 3 * width);
-    for (std::int64_t t = begin; t < end; ++t) {
-      const float* y = row(args.projection, t);
-      if (phases != nullptr) {
-        fill_phases(theta.data(), width, args.positions[t], phases, phases + width);
-      }
-      split_row(args, y, phases, row(args.q, t));
-      split_row(args, y + width, phases, row(args.k, t));
-      float* v = row(args.v, t);
-      if (masked(args, t)) {
-        std::memset(v, 0, static_cast<std::size_t>(width) * sizeof(float));
-      } else if (args.silu_v) {
-        rows_.silu(y + 2 * width, v, width);
-      } else {
-        std::memcpy(v, y + 2 * width, static_cast<std::size_t>(width) * sizeof(float));
-      }
+  const float* theta = widened_theta(args);
+  for_rows(args.projection.rows, 3 * width, [&](std::int64_t t) {
+    const float* y = row(args.projection, t);
+    if (theta != nullptr) {
+      kernels_.lrpe(lrpe_rows(args, theta, t));
+    } else {
+      activate(kernels_, args.silu_qk, y, width, row(args.q, t));
+      activate(kernels_, args.silu_qk, y + width, width, row(args.k, t));
+    }
+    float* v = row(args.v, t);
+    if (masked(args, t)) {
+      std::fill(v, v + width, 0.0f);
+    } else {
+      activate(kernels_, args.silu_v, y + 2 * width, width, v);
     }
   });
-}
-
-// d_theta += position * d_phase; `work`: [cosines | sines | activated row | d of it | d_phase].
-void CpuBackend::split_row_backward(const SplitArgs& args, const float* in, const float* d_out,
-                                    std::int64_t position, float* work, float* d_in,
-                                    double* d_theta) {
-  const std::int64_t width = args.heads * args.head_dim;
-  const float* d_activated = d_out;
-  if (work != nullptr) {
-    float* activated = work + 2 * width;
-    float* d_row = work + 3 * width;
-    float* d_phase = work + 4 * width;
-    if (args.silu_qk) {
-      rows_.silu(in, activated, width);
-    } else {
-      std::memcpy(activated, in, static_cast<std::size_t>(width) * sizeof(float));
-    }
-    std::memset(d_phase, 0, static_cast<std::size_t>(width) * sizeof(float));
-    for (std::int64_t h = 0; h < args.heads; ++h) {
-      const std::int64_t first = h * args.head_dim;
-      const float* head = d_out + 2 * first;
-      rows_.rotate_backward(activated + first, work + first, work + width + first, head,
-                            head + args.head_dim, d_row + first, d_phase + first, args.head_dim);
-    }
-    for (std::int64_t c = 0; c < width; ++c) {
-      d_theta[c] += static_cast<double>(position) * static_cast<double>(d_phase[c]);
-    }
-    d_activated = d_row;
-  }
-  if (args.silu_qk) {
-    rows_.silu_backward(in, d_activated, d_in, width);
-  } else {
-    std::memcpy(d_in, d_activated, static_cast<std::size_t>(width) * sizeof(float));
-  }
 }
 
 void CpuBackend::split_backward(const SplitArgs& args, const Matrix& d_projection,
                                 const Matrix& d_theta) {
-  const std::int64_t width = args.heads * args.head_dim;
-  const std::vector<double> theta = theta_of(args);
-  // Blocks of a fixed number of tokens, added in order: d_theta does not depend on the threads.
-  constexpr std::int64_t kBlock = 64;
+  check(args);
   const std::int64_t tokens = args.projection.rows;
-  const std::int64_t blocks = (tokens + kBlock - 1) / kBlock;
-  std::vector<double> sums(theta.empty() ? 0 : static_cast<std::size_t>(blocks * width));
-  pool_.run(blocks, [&](std::int64_t block, int worker) {
-    float* work = theta.empty() ? nullptr : scratch(worker, 5 * width);
-    double* sum = theta.empty() ? nullptr : sums.data() + block * width;
-    for (std::int64_t t = block * kBlock; t < std::min(tokens, (block + 1) * kBlock); ++t) {
-      const float* y = row(args.projection, t);
-      float* d_y = row(d_projection, t);
-      const std::int64_t position = work == nullptr ? 0 : args.positions[t];
-      if (work != nullptr) fill_phases(theta.data(), width, position, work, work + width);
-      split_row_backward(args, y, row(args.q, t), position, work, d_y, sum);
-      split_row_backward(args, y + width, row(args.k, t), position, work, d_y + width, sum);
-      float* d_v = d_y + 2 * width;
-      if (masked(args, t)) {
-        std::memset(d_v, 0, static_cast<std::size_t>(width) * sizeof(float));
-      } else if (args.silu_v) {
-        rows_.silu_backward(y + 2 * width, row(args.v, t), d_v, width);
-      } else {
-        std::memcpy(d_v, row(args.v, t), static_cast<std::size_t>(width) * sizeof(float));
-      }
+  const std::int64_t width = args.heads * args.head_dim;
+  TNL_CHECK(d_projection.dtype == DType::kF32 && d_projection.rows == tokens &&
+            d_projection.cols >= 3 * width);
+  const float* theta = widened_theta(args);
+  TNL_CHECK(theta == nullptr || is_f32(d_theta, 1, width));
+  const std::int64_t blocks = (tokens + kThetaBlock - 1) / kThetaBlock;
+  float* partial = theta != nullptr ? reserve<float>(partial_sums_, blocks * width) : nullptr;
+
+  const auto token = [&](std::int64_t t, float* theta_sum) {
+    const float* y = row(args.projection, t);
+    float* dy = row(d_projection, t);
+    if (theta != nullptr) {
+      kernels_.lrpe_backward(lrpe_rows(args, theta, t), dy, dy + width, theta_sum);
+    } else {
+      activate_backward(kernels_, args.silu_qk, y, row(args.q, t), width, dy);
+      activate_backward(kernels_, args.silu_qk, y + width, row(args.k, t), width, dy + width);
     }
-  });
-  if (theta.empty()) return;
-  float* out = row(d_theta, 0);
-  for (std::int64_t c = 0; c < width; ++c) {
-    double total = 0;
-    for (std::int64_t block = 0; block < blocks; ++block) total += sums[block * width + c];
-    out[c] += static_cast<float>(total);
+    if (masked(args, t)) {
+      std::fill(dy + 2 * width, dy + 3 * width, 0.0f);
+    } else {
+      activate_backward(kernels_, args.silu_v, y + 2 * width, row(args.v, t), width,
+                        dy + 2 * width);
+    }
+  };
+  const auto block = [&](std::int64_t index, int) {
+    float* theta_sum = theta != nullptr ? partial + index * width : nullptr;
+    if (theta != nullptr) std::fill(theta_sum, theta_sum + width, 0.0f);
+    const std::int64_t end = std::min(tokens, (index + 1) * kThetaBlock);
+    for (std::int64_t t = index * kThetaBlock; t < end; ++t) token(t, theta_sum);
+  };
+  pool_.run(blocks, std::ref(block));
+
+  if (theta == nullptr) return;
+  for (std::int64_t i = 0; i < width; ++i) {
+    double sum = 0;
+    for (std::int64_t index = 0; index < blocks; ++index) sum += partial[index * width + i];
+    row(d_theta, 0)[i] += static_cast<float>(sum);
   }
 }
 

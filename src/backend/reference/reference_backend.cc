@@ -21,27 +21,6 @@ void ReferenceBackend::copy(const Matrix& from, const Matrix& to) {
   }
 }
 
-void ReferenceBackend::matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b,
-                              double beta, const Matrix& c) {
-  const bool a_transposed = form == MatmulForm::kTN;
-  const bool b_transposed = form == MatmulForm::kNT;
-  const std::int64_t inner = a_transposed ? a.rows : a.cols;
-  TNL_CHECK(c.rows == (a_transposed ? a.cols : a.rows));
-  TNL_CHECK(c.cols == (b_transposed ? b.rows : b.cols));
-  TNL_CHECK(inner == (b_transposed ? b.cols : b.rows));
-  for (std::int64_t i = 0; i < c.rows; ++i) {
-    for (std::int64_t j = 0; j < c.cols; ++j) {
-      double sum = 0;
-      for (std::int64_t k = 0; k < inner; ++k) {
-        const double x = a_transposed ? row(a, k)[i] : row(a, i)[k];
-        sum += x * (b_transposed ? element(b, j, k) : element(b, k, j));
-      }
-      double& out = row(c, i)[j];
-      out = alpha * sum + (beta == 0 ? 0 : beta * out);
-    }
-  }
-}
-
 void ReferenceBackend::embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
                              const Matrix& out) {
   for (std::size_t t = 0; t < ids.size(); ++t) {
