@@ -6,7 +6,10 @@
 
 namespace tnl::command {
 
+void add_bench(CLI::App& app);
 void add_data(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_generate(CLI::App& app);
 void add_info(CLI::App& app);
 void add_plot(CLI::App& app);
 void add_tokenizer(CLI::App& app);

@@ -73,6 +73,9 @@ struct GenerateOptions {
   bool stop_at_eos = true;
 };
 
+// Every option in its range, or a sentence that names it.
+Status validate(const GenerateOptions& options);
+
 enum class StopReason { kMaxTokens, kEndOfText, kStopString, kCancelled };
 
 struct GenerateResult {

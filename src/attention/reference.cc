@@ -1,7 +1,8 @@
 #include "attention/reference.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "backend/decay.h"
 
 namespace tnl::attention {
 namespace {
@@ -10,6 +11,7 @@ namespace {
 struct Lane {
   const AttentionProblem& problem;
   std::int64_t n, h;
+  double log2 = log2_decay(problem.log_decay[h]);
 
   double* at(const AttentionOperand& operand, std::int64_t token) const {
     const std::int64_t within = problem.reverse ? problem.length(n) - 1 - token : token;
@@ -34,10 +36,7 @@ struct Lane {
     const bool decays = problem.decay_state_out && problem.length(n) > 0;
     *at(problem.state_out, n, h, k, v) = decays ? power(1) * value : value;
   }
-  // λ^distance; λ^0 is 1 even where λ is 0.
-  double power(std::int64_t distance) const {
-    return distance == 0 ? 1.0 : std::exp(static_cast<double>(distance) * problem.log_decay[h]);
-  }
+  double power(std::int64_t distance) const { return decay_power(log2, distance); }
 };
 
 // Column v of the state alone: S[:, v] <- λ S[:, v] + k_t v_t[v], o_t[v] = Σ_k q_t[k] S[k, v].
@@ -85,8 +84,7 @@ void chunk_outputs(const Lane& lane, const Chunk& chunk, const double* state) {
       }
     }
     for (std::int64_t j = 0; j <= i; ++j) {
-      const double score =
-          lane.power(i - j) * dot(q_row, lane.k(chunk.first + j), problem.key_dim);
+      const double score = lane.power(i - j) * dot(q_row, lane.k(chunk.first + j), problem.key_dim);
       const double* v_row = lane.v(chunk.first + j);
       for (std::int64_t v = 0; v < problem.value_dim; ++v) {
         o_row[v] += score * (problem.value_scale * v_row[v]);

@@ -5,6 +5,7 @@
 #include <numbers>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -73,6 +74,17 @@ class CodeLength {
   double nats_ = 0;
 };
 
+Result<bool> gives_back(const Tokenizer& tokenizer, std::span<const std::int32_t> ids, bool first,
+                        std::string_view text) {
+  for (const std::int32_t id : ids) {
+    TNL_ASSIGN(const std::string piece, tokenizer.piece(id, first));
+    if (!text.starts_with(piece)) return false;
+    text.remove_prefix(piece.size());
+    first = first && tokenizer.special(id);
+  }
+  return text.empty();
+}
+
 Status check(const Model& model, const Tokenizer& tokenizer, const EvaluateOptions& options) {
   if (options.chunk < 1) {
     return invalid_argument(fmt::format("chunk is {}, expected at least 1 token", options.chunk));
@@ -105,7 +117,7 @@ Result<Evaluation> evaluate(const Model& model, const Tokenizer& tokenizer, std:
                             const std::function<bool(const Evaluation&)>& progress) {
   TNL_TRY(check(model, tokenizer, options));
   TNL_ASSIGN(CodeLength length, CodeLength::create(model, tokenizer.bos_id(), options.chunk));
-  TextBlocks blocks(text);
+  TextBlocks blocks(text, tokenizer);
   std::string block;
   std::vector<std::int32_t> ids;
   Evaluation sum;
@@ -113,9 +125,9 @@ Result<Evaluation> evaluate(const Model& model, const Tokenizer& tokenizer, std:
     TNL_ASSIGN(const bool more, blocks.next(block));
     if (!more) break;
     ids.clear();
-    TNL_TRY(tokenizer.encode(block, ids));
-    TNL_ASSIGN(const std::string decoded, tokenizer.decode(ids));
-    sum.lossless = sum.lossless && decoded == block;
+    TNL_TRY(tokenizer.encode_part(block, sum.bytes == 0, ids));
+    TNL_ASSIGN(const bool same, gives_back(tokenizer, ids, sum.bytes == 0, block));
+    sum.lossless = sum.lossless && same;
     length.push(ids);
     const Evaluation before = sum;
     const double all = static_cast<double>(std::max<std::int64_t>(length.left(), 1));

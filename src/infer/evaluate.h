@@ -29,12 +29,12 @@ struct EvaluateOptions {
                              // beyond rounding
 };
 
-// The text is cut at line ends into blocks of 64 KiB and a little more (TextBlocks) and each is
-// encoded by itself; the tokens form one sequence. The first one is predicted from the tokenizer's
-// bos, or where it has none from the uniform distribution, ln(vocabulary) nats: nothing of the text
-// is free, so 2^-bits is a probability of all its bytes. `progress` gets the sums so far after
-// every pass and returns false to stop, which is kInterrupted. Errors: an empty text, one that
-// cannot be read, a tokenizer whose ids the model does not have, a probability that is not finite.
+// The text is encoded in blocks of 64 KiB, cut where the tokenizer allows it (TextBlocks); the
+// tokens form one sequence. The first one is predicted from the tokenizer's bos, or where it has
+// none from the uniform distribution, ln(vocabulary) nats: nothing of the text is free, so 2^-bits
+// is a probability of all its bytes. `progress` gets the sums so far after every pass and returns
+// false to stop, which is kInterrupted. Errors: an empty text, one that cannot be read, a tokenizer
+// whose ids the model does not have, a probability that is not finite.
 Result<Evaluation> evaluate(const Model& model, const Tokenizer& tokenizer, std::istream& text,
                             const EvaluateOptions& options,
                             const std::function<bool(const Evaluation&)>& progress);

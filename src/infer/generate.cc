@@ -23,7 +23,7 @@ class TextStream {
   // Appends to `out` what became certain; true where a stop string is complete.
   Result<bool> push(std::int32_t id, std::string& out) {
     TNL_ASSIGN(const std::string piece, tokenizer_.piece(id, first_));
-    if (id != tokenizer_.bos_id() && id != tokenizer_.eos_id()) first_ = false;
+    first_ = first_ && tokenizer_.special(id);
     whole_.clear();
     utf8_.push(piece, whole_);
     return stop_.push(whole_, out);
@@ -45,11 +45,7 @@ class TextStream {
   bool first_;
 };
 
-Status check(const Session& session, const Tokenizer& tokenizer, const GenerateOptions& options) {
-  if (options.max_tokens < 0) {
-    return invalid_argument(
-        fmt::format("max_tokens is {}, expected 0 or more", options.max_tokens));
-  }
+Status check(const Session& session, const Tokenizer& tokenizer) {
   if (session.position() == 0) {
     return invalid_argument("the session is empty: feed it at least one token before generating");
   }
@@ -65,16 +61,25 @@ Status check(const Session& session, const Tokenizer& tokenizer, const GenerateO
 
 }  // namespace
 
+Status validate(const GenerateOptions& options) {
+  if (options.max_tokens < 0) {
+    return invalid_argument(
+        fmt::format("max_tokens is {}, expected 0 or more", options.max_tokens));
+  }
+  if (const auto sampler = Sampler::create(options.sampler); !sampler.ok()) return sampler.status();
+  return StopStrings::create(options.stop).status();
+}
+
 Result<GenerateResult> generate(Session& session, const Tokenizer& tokenizer,
                                 const GenerateOptions& options,
                                 const std::function<bool(std::string_view)>& emit) {
-  TNL_TRY(check(session, tokenizer, options));
+  TNL_TRY(validate(options));
+  TNL_TRY(check(session, tokenizer));
   TNL_ASSIGN(Sampler sampler, Sampler::create(options.sampler));
   TNL_ASSIGN(StopStrings stop, StopStrings::create(options.stop));
   for (const std::int32_t id : session.recent()) sampler.accept(id);
-  const std::int32_t last = session.recent().back();
-  TextStream stream(tokenizer, std::move(stop),
-                    last == tokenizer.bos_id() || last == tokenizer.eos_id());
+  // After a bos or eos a text begins.
+  TextStream stream(tokenizer, std::move(stop), tokenizer.special(session.recent().back()));
 
   GenerateResult result;
   std::string text;

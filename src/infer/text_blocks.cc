@@ -1,62 +1,47 @@
 #include "infer/text_blocks.h"
 
 #include <algorithm>
-#include <utility>
+#include <string_view>
 
 namespace tnl {
 namespace {
 
-constexpr std::size_t kReadBytes = std::size_t{64} << 10;
-
-bool white(char byte) {
-  return byte == ' ' || (byte >= '\t' && byte <= '\r');
-}
-
-bool continues_character(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xc0) == 0x80;
+// Where to cut a text that has more than `at_most` bytes and no place its tokenizer would choose.
+std::size_t forced_cut(std::string_view text, std::size_t at_most) {
+  const std::size_t newline = text.rfind('\n', at_most - 1);
+  if (newline != std::string_view::npos) return newline + 1;
+  std::size_t cut = at_most;
+  for (int i = 0; i < 3 && (static_cast<unsigned char>(text[cut]) & 0xc0) == 0x80; ++i) --cut;
+  return cut;
 }
 
 }  // namespace
 
 Result<bool> TextBlocks::next(std::string& block) {
-  std::size_t searched = at_least_;
-  std::size_t cut = newline_cut(searched);
-  while (cut == 0) {
-    if (buffer_.size() > at_most_) {
-      cut = forced_cut();
-    } else if (read()) {
-      cut = newline_cut(searched);
-    } else {
-      if (text_.bad()) return io_error("the text could not be read to its end");
+  std::size_t cut = 0;
+  for (std::size_t size = usual_; cut == 0; size = std::min(2 * size, at_most_)) {
+    const bool more = fill(size);
+    if (text_.bad()) return io_error("the text could not be read to its end");
+    if (!more) {
       cut = buffer_.size();
       break;
     }
+    cut = tokenizer_.last_cut(std::string_view(buffer_).substr(0, size));
+    if (cut == 0 && size == at_most_) cut = forced_cut(buffer_, at_most_);
   }
   block.assign(buffer_, 0, cut);
   buffer_.erase(0, cut);
   return cut > 0;
 }
 
-bool TextBlocks::read() {
+// Reads until the buffer has more than `bytes`; false where the text ends before.
+bool TextBlocks::fill(std::size_t bytes) {
   const std::size_t size = buffer_.size();
-  buffer_.resize(size + kReadBytes);
-  text_.read(buffer_.data() + size, static_cast<std::streamsize>(kReadBytes));
+  if (size > bytes) return true;
+  buffer_.resize(bytes + 1);
+  text_.read(buffer_.data() + size, static_cast<std::streamsize>(buffer_.size() - size));
   buffer_.resize(size + static_cast<std::size_t>(text_.gcount()));
-  return buffer_.size() > size;
-}
-
-// The length of the shortest block that may end, or 0; shorter than `searched` were looked at.
-std::size_t TextBlocks::newline_cut(std::size_t& searched) const {
-  for (; searched < buffer_.size() && searched <= at_most_; ++searched) {
-    if (buffer_[searched - 1] == '\n' && !white(buffer_[searched])) return searched;
-  }
-  return 0;
-}
-
-std::size_t TextBlocks::forced_cut() const {
-  std::size_t cut = at_most_;
-  while (cut > at_most_ - 3 && continues_character(buffer_[cut])) --cut;
-  return cut;
+  return buffer_.size() > bytes;
 }
 
 }  // namespace tnl

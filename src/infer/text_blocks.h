@@ -6,33 +6,33 @@
 #include <string>
 
 #include "tnl/status.h"
+#include "tnl/tokenizer.h"
 
 namespace tnl {
 
-// Where a block ends depends on the text alone: after the first newline, `at_least` bytes or more
-// into the block, whose next byte is not white space (there pre-tokenizers cut as well, so that
-// encoding the blocks one by one hardly differs from encoding the whole); at `at_most` bytes, but
-// not inside a UTF-8 character, where there is no such newline; at the end of the text.
+// Blocks of about 64 KiB that end where the tokenizer says a part may end, so that encoding them
+// one by one gives the ids of the whole text. Where it finds no such place in 1 MiB, the block ends
+// after the last newline there, or without one before the character that would not fit: then the
+// ids may differ from those of the whole, but they depend on the text alone.
 class TextBlocks {
  public:
-  static constexpr std::size_t kAtLeast = std::size_t{64} << 10;
+  static constexpr std::size_t kUsual = std::size_t{64} << 10;
   static constexpr std::size_t kAtMost = std::size_t{1} << 20;
 
-  // 4 <= at_least <= at_most. The stream must outlive this.
-  explicit TextBlocks(std::istream& text, std::size_t at_least = kAtLeast,
-                      std::size_t at_most = kAtMost)
-      : text_(text), at_least_(at_least), at_most_(at_most) {}
+  // 4 <= usual <= at_most. Stream and tokenizer must outlive this.
+  TextBlocks(std::istream& text, const Tokenizer& tokenizer, std::size_t usual = kUsual,
+             std::size_t at_most = kAtMost)
+      : text_(text), tokenizer_(tokenizer), usual_(usual), at_most_(at_most) {}
 
   // False at the end of the text.
   Result<bool> next(std::string& block);
 
  private:
-  bool read();
-  std::size_t newline_cut(std::size_t& searched) const;
-  std::size_t forced_cut() const;
+  bool fill(std::size_t bytes);
 
   std::istream& text_;
-  std::size_t at_least_, at_most_;
+  const Tokenizer& tokenizer_;
+  std::size_t usual_, at_most_;
   std::string buffer_;  // read, not given out yet
 };
 

@@ -19,12 +19,12 @@ using testing::tiny_config;
 using testing::tiny_model;
 using testing::uniform_model;
 
-// Lines of letters; longer than one block.
+// Words, between which the tokenizer of these tests allows a cut.
 std::string sample_text(std::size_t bytes) {
   Rng rng(1);
   std::string text;
   while (text.size() < bytes) {
-    text += rng.below(30) == 0 ? '\n' : static_cast<char>('a' + rng.below(20));
+    text += rng.below(9) == 0 ? ' ' : static_cast<char>('a' + rng.below(20));
   }
   return text;
 }
@@ -38,7 +38,7 @@ Result<Evaluation> evaluate_text(
 }
 
 TEST(Evaluate, EqualsScoringTheWholeTextAtOnce) {
-  const std::string text = sample_text(TextBlocks::kAtLeast + 3000);
+  const std::string text = sample_text(TextBlocks::kUsual + 3000);
   const Model model = tiny_model(tiny_config(258));
   for (const bool specials : {true, false}) {
     const auto tokenizer = TableTokenizer::bytes(specials);
@@ -97,7 +97,7 @@ TEST(Evaluate, SaysWhereTheTokenizerLosesText) {
 
 TEST(Evaluate, ReportsAndStops) {
   const auto tokenizer = TableTokenizer::bytes(true);
-  const std::string text = sample_text(3000);
+  const std::string text = sample_text(3100);
   std::vector<Evaluation> seen;
   ASSERT_TRUE(evaluate_text(uniform_model(258), tokenizer, text, 500, [&](const auto& now) {
                 seen.push_back(now);

@@ -23,7 +23,7 @@ struct Output {
 };
 
 Output run(const Model& model, const Tokenizer& tokenizer, const GenerateOptions& options,
-        std::vector<std::int32_t> prompt, int cancel_after = -1) {
+           std::vector<std::int32_t> prompt, int cancel_after = -1) {
   Output output;
   auto session = Session::create(model);
   EXPECT_TRUE(session.ok()) << session.status().message();
@@ -223,7 +223,9 @@ TEST(Generate, RefusesWhatCannotWork) {
   const auto refusal = [&](const Model& model, const GenerateOptions& options, bool fed) {
     auto session = Session::create(model);
     const std::int32_t token = 0;
-    if (fed) EXPECT_TRUE(session->feed({&token, 1}).ok());
+    if (fed) {
+      EXPECT_TRUE(session->feed({&token, 1}).ok());
+    }
     const auto result =
         generate(*session, tokenizer, options, [](std::string_view) { return true; });
     EXPECT_FALSE(result.ok());

@@ -33,7 +33,9 @@ class TableTokenizer : public Tokenizer {
   std::int32_t bos_id() const override { return bos; }
   std::int32_t eos_id() const override { return eos; }
 
-  Status encode(std::string_view text, std::vector<std::int32_t>& ids) const override {
+  bool special(std::int32_t id) const override { return id == bos || id == eos; }
+
+  Status encode_part(std::string_view text, bool, std::vector<std::int32_t>& ids) const override {
     while (!text.empty()) {
       std::size_t id = static_cast<unsigned char>(text[0]);  // where the table of bytes has it
       if (id >= pieces.size() || pieces[id] != text.substr(0, 1)) {
@@ -50,11 +52,8 @@ class TableTokenizer : public Tokenizer {
     }
     return {};
   }
-  Result<std::string> decode(std::span<const std::int32_t> ids) const override {
-    std::string text;
-    for (const std::int32_t id : ids) text += pieces.at(id);
-    return text;
-  }
+  // After a space.
+  std::size_t last_cut(std::string_view text) const override { return text.rfind(' ') + 1; }
   Result<std::string> piece(std::int32_t id, bool first) const override {
     const std::string& piece = pieces.at(id);
     return first && piece.substr(0, 1) == " " ? piece.substr(1) : piece;

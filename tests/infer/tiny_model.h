@@ -22,7 +22,8 @@ inline ModelConfig tiny_config(std::int64_t vocab_size, Generation generation = 
   config.glu = 48;
   config.gate = 4;
   config.lrpe = {1, 0};
-  config.init_std = 0.2;  // large, so that predictions differ
+  config.pad_id = config.bos_id = config.eos_id = -1;  // for the smallest vocabularies
+  config.init_std = 0.2;                               // large, so that predictions differ
   return config;
 }
 

@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "backend/cpu/simd/attention.h"
+#include "backend/decay.h"
 #include "core/check.h"
 
 namespace tnl::cpu {
@@ -78,18 +78,16 @@ std::int64_t longest_sequence(const AttentionProblem& problem) {
   return longest;
 }
 
-// Exponents in fp64, every distance on its own: no running products. Powers no chunk of this call
-// reaches are left 0.
+// Powers no chunk of this call reaches are left 0.
 void fill_powers(const AttentionProblem& problem, std::int64_t chunk, float* powers) {
   const std::int64_t stride = powers_stride(chunk);
   const std::int64_t last = std::min(chunk, longest_sequence(problem));
   for (std::int64_t h = 0; h < problem.heads; ++h) {
     float* row = powers + h * stride;
     std::fill(row, row + stride, 0.0f);
-    row[kPowersBefore] = 1.0f;  // also where log_decay is -inf
-    for (std::int64_t n = 1; n <= last; ++n) {
-      row[kPowersBefore + n] =
-          static_cast<float>(std::exp(static_cast<double>(n) * problem.log_decay[h]));
+    const double log2 = log2_decay(problem.log_decay[h]);
+    for (std::int64_t n = 0; n <= last; ++n) {
+      row[kPowersBefore + n] = static_cast<float>(decay_power(log2, n));
     }
   }
 }
@@ -227,7 +225,7 @@ Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
                              (slots.empty() ? n : slots[n]) * state.stride_sequence +
                              h * state.stride_head,
                     .stride_k = state.stride_k,
-                    .decay = static_cast<float>(std::exp(double{problem.log_decay[h]})),
+                    .decay = static_cast<float>(decay_power(log2_decay(problem.log_decay[h]), 1)),
                     .out_scale = static_cast<float>(problem.out_scale),
                     .value_scale = static_cast<float>(problem.value_scale)});
     }
