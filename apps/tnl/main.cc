@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "tnl " TNL_VERSION);
   app.require_subcommand(1);
   app.fallthrough(false);
+  add_bench(app);
   add_data(app);
   add_eval(app);
   add_generate(app);

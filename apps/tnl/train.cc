@@ -175,7 +175,7 @@ void add_train(CLI::App& app) {
       ->type_name("RUN");
   command
       ->add_option("--settings", options->settings,
-                   "JSON file with any of the settings below; flags go before it")
+                   "JSON file with any of the settings below; flags win over it")
       ->type_name("FILE");
   options->device.add(*command);
   add_settings(*command, *options);

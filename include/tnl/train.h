@@ -31,7 +31,7 @@ struct TrainConfig {
 
   // AdamW; no decay on the embedding table (nor a head tied to it) and on LRPE frequencies.
   double learning_rate = 3e-3;
-  double min_learning_rate = 3e-4;
+  double min_learning_rate = -1;  // of the last step; -1: a tenth of learning_rate
   std::int64_t warmup_steps = 50;
   std::string schedule = "cosine";  // or "wsd"
   double wsd_decay = 0.2;           // share of the steps that cool down

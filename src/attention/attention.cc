@@ -32,12 +32,14 @@ Status check_plan(std::span<const AttentionProblem> problems, const AttentionPla
     needed = std::max(needed, attention::workspace_of(plan, problem, device.threads));
   }
   if (needed > plan.workspace_bytes) {
-    return invalid_argument(fmt::format(
-        "plan: found {} bytes of workspace, expected {}: it was made for other arguments or another "
-        "device",
-        plan.workspace_bytes, needed));
+    return invalid_argument(
+        fmt::format("plan: found {} bytes of workspace, expected {}: it was made for other "
+                    "arguments or another "
+                    "device",
+                    plan.workspace_bytes, needed));
   }
-  if (needed > 0 && (workspace == nullptr || reinterpret_cast<std::uintptr_t>(workspace) % 64 != 0)) {
+  if (needed > 0 &&
+      (workspace == nullptr || reinterpret_cast<std::uintptr_t>(workspace) % 64 != 0)) {
     return invalid_argument(
         fmt::format("workspace: found {}, expected {} bytes aligned to 64", workspace, needed));
   }

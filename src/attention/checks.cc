@@ -30,8 +30,8 @@ Status check_view(const char* name, const TensorView& view) {
   }
   for (int axis = 0; axis < view.rank; ++axis) {
     if (view.shape[axis] < 0) {
-      return invalid_argument(fmt::format("{}: found {}, expected no negative size", name,
-                                          view.describe()));
+      return invalid_argument(
+          fmt::format("{}: found {}, expected no negative size", name, view.describe()));
     }
   }
   if (view.data == nullptr && view.elements() > 0) {
@@ -73,13 +73,13 @@ Status check_state(const char* name, const TensorView& view, DType dtype,
 
 Status check_decay(std::span<const float> log_decay, std::int64_t heads, float scale) {
   if (static_cast<std::int64_t>(log_decay.size()) != heads) {
-    return invalid_argument(fmt::format("log_decay: found {} values, expected one for each of {} heads",
-                                        log_decay.size(), heads));
+    return invalid_argument(fmt::format(
+        "log_decay: found {} values, expected one for each of {} heads", log_decay.size(), heads));
   }
   for (std::int64_t h = 0; h < heads; ++h) {
     if (!(log_decay[h] <= 0)) {
-      return invalid_argument(fmt::format("log_decay: found {} for head {}, expected at most 0",
-                                          log_decay[h], h));
+      return invalid_argument(
+          fmt::format("log_decay: found {} for head {}, expected at most 0", log_decay[h], h));
     }
   }
   if (!std::isfinite(scale)) {
@@ -99,7 +99,8 @@ Status check_storage(const TensorView& q) {
 
 Status check_head_dims(std::int64_t key_dim, std::int64_t value_dim) {
   if (key_dim < 1 || key_dim > kMostHeadDim) {
-    return invalid_argument(fmt::format("q: found K = {}, expected 1 to {}", key_dim, kMostHeadDim));
+    return invalid_argument(
+        fmt::format("q: found K = {}, expected 1 to {}", key_dim, kMostHeadDim));
   }
   if (value_dim < 1 || value_dim > kMostHeadDim) {
     return invalid_argument(
@@ -120,9 +121,10 @@ Status check_cu_seqlens(std::span<const std::int64_t> cu_seqlens, std::int64_t t
     }
   }
   if (cu_seqlens.back() != total) {
-    return invalid_argument(fmt::format("cu_seqlens: found {} as the last offset, expected {}, the "
-                                        "tokens of q",
-                                        cu_seqlens.back(), total));
+    return invalid_argument(
+        fmt::format("cu_seqlens: found {} as the last offset, expected {}, the "
+                    "tokens of q",
+                    cu_seqlens.back(), total));
   }
   return {};
 }
@@ -141,10 +143,10 @@ Result<Shapes> check_inputs(const AttentionArgs& args) {
   const bool packed = !args.cu_seqlens.empty();
   const int rank = args.q.rank;
   if (rank != (packed ? 3 : 4)) {
-    return invalid_argument(
-        fmt::format("q: found {}, expected {}", args.q.describe(),
-                    packed ? "rank 3, [total, H, K], because cu_seqlens is given"
-                           : "rank 4, [B, T, H, K] (rank 3 needs cu_seqlens)"));
+    return invalid_argument(fmt::format("q: found {}, expected {}", args.q.describe(),
+                                        packed
+                                            ? "rank 3, [total, H, K], because cu_seqlens is given"
+                                            : "rank 4, [B, T, H, K] (rank 3 needs cu_seqlens)"));
   }
   TNL_TRY(check_like("k", args.k, args.q.dtype, rank, args.q.shape));
   TNL_TRY(check_view("v", args.v));
@@ -241,9 +243,8 @@ Status check_step(const AttentionStepArgs& args) {
                       {slots, args.q.shape[1], args.q.shape[2], value[2]}));
   if (args.state_slots.empty()) {
     if (slots >= sequences) return {};
-    return invalid_argument(
-        fmt::format("state: found {} slots, expected at least one for each of {} sequences", slots,
-                    sequences));
+    return invalid_argument(fmt::format(
+        "state: found {} slots, expected at least one for each of {} sequences", slots, sequences));
   }
   if (static_cast<std::int64_t>(args.state_slots.size()) != sequences) {
     return invalid_argument(

@@ -108,8 +108,8 @@ bool is_reference_kernel(const std::string& kernel) {
 
 Result<std::string> choose_kernel(const std::string& wanted, DType dtype,
                                   const DeviceProperties& device) {
-  const bool known = wanted.empty() || is_reference_kernel(wanted) ||
-                     rank_of(wanted) < std::ssize(kTargets);
+  const bool known =
+      wanted.empty() || is_reference_kernel(wanted) || rank_of(wanted) < std::ssize(kTargets);
   if (!known) {
     return invalid_argument(
         fmt::format("kernel: found '{}', expected avx512, avx2, generic, reference-recurrent or "
@@ -132,8 +132,8 @@ Result<std::string> choose_kernel(const std::string& wanted, DType dtype,
   }
   const std::string kernel = wanted.empty() ? device.cpu_target : wanted;
   if (rank_of(kernel) > rank_of(device.cpu_target)) {
-    return invalid_argument(fmt::format("kernel: found {}, expected at most {}, the device's target",
-                                        kernel, device.cpu_target));
+    return invalid_argument(fmt::format(
+        "kernel: found {}, expected at most {}, the device's target", kernel, device.cpu_target));
   }
   if (cpu::attention_panel(kernel) == 0) {
     return unavailable(fmt::format("kernel: found {}, which this build lacks", kernel));
@@ -167,8 +167,8 @@ Result<AttentionPlan> make_plan(std::span<const AttentionProblem> problems,
   for (const AttentionProblem& problem : problems) {
     if (reference) plan.value_slice = std::max(plan.value_slice, problem.value_dim);
     if (!reference && options.value_slice == 0) {
-      plan.value_slice = std::max(
-          plan.value_slice, choose_slice(problem, plan.kernel, plan.chunk, device.threads));
+      plan.value_slice = std::max(plan.value_slice,
+                                  choose_slice(problem, plan.kernel, plan.chunk, device.threads));
     }
   }
   for (const AttentionProblem& problem : problems) {

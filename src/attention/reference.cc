@@ -84,8 +84,7 @@ void chunk_outputs(const Lane& lane, const Chunk& chunk, const double* state) {
       }
     }
     for (std::int64_t j = 0; j <= i; ++j) {
-      const double score =
-          lane.power(i - j) * dot(q_row, lane.k(chunk.first + j), problem.key_dim);
+      const double score = lane.power(i - j) * dot(q_row, lane.k(chunk.first + j), problem.key_dim);
       const double* v_row = lane.v(chunk.first + j);
       for (std::int64_t v = 0; v < problem.value_dim; ++v) {
         o_row[v] += score * (problem.value_scale * v_row[v]);

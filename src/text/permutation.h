@@ -1,6 +1,7 @@
 // A random order of 0 .. n - 1 that needs no memory: place i can be asked for at once.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -13,7 +14,9 @@ namespace tnl {
 class Permutation {
  public:
   Permutation(std::uint64_t n, std::uint64_t key)
-      : n_(n), key_(key), half_((std::bit_width(n > 0 ? n - 1 : 0) + 1) / 2) {}
+      : n_(n),
+        key_(key),
+        half_(std::max(4, (static_cast<int>(std::bit_width(n > 0 ? n - 1 : 0)) + 1) / 2)) {}
 
   std::uint64_t operator()(std::uint64_t i) const {
     do i = scramble(i);

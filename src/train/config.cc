@@ -103,12 +103,13 @@ Status check_source(const TrainConfig& c) {
 Status check_optimizer(const TrainConfig& c) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   TNL_TRY(check_number("learning_rate", c.learning_rate, 0, kInfinity, true));
-  if (!(c.min_learning_rate >= 0 && c.min_learning_rate <= c.learning_rate)) {
-    return invalid_argument(
-        fmt::format("min_learning_rate: found {}, expected a number from 0 to learning_rate ({})",
-                    c.min_learning_rate, c.learning_rate));
+  const bool tenth = c.min_learning_rate == -1;
+  if (!tenth && !(c.min_learning_rate >= 0 && c.min_learning_rate <= c.learning_rate)) {
+    return invalid_argument(fmt::format(
+        "min_learning_rate: found {}, expected -1 or a number from 0 to learning_rate ({})",
+        c.min_learning_rate, c.learning_rate));
   }
-  TNL_TRY(check_at_least("warmup_steps", c.warmup_steps, 0, c.steps));
+  TNL_TRY(check_at_least("warmup_steps", c.warmup_steps, 0, kMostSteps));
   if (c.schedule != "cosine" && c.schedule != "wsd") {
     return invalid_argument(
         fmt::format("schedule: found '{}', expected cosine or wsd", c.schedule));

@@ -26,7 +26,8 @@ void visit_train_config(Config& c, Visitor&& visit) {
   visit("sequence_length", c.sequence_length, "longest piece of a document in one sequence");
   visit("accumulate", c.accumulate, "micro-batches a step");
   visit("learning_rate", c.learning_rate, "highest learning rate, reached after the warm-up");
-  visit("min_learning_rate", c.min_learning_rate, "learning rate of the last step");
+  visit("min_learning_rate", c.min_learning_rate,
+        "learning rate of the last step; -1: a tenth of the highest");
   visit("warmup_steps", c.warmup_steps, "steps over which the learning rate rises from 0");
   visit("schedule", c.schedule, "after the warm-up: cosine, or wsd (constant, then linear)");
   visit("wsd_decay", c.wsd_decay, "share of the steps that cool down under wsd");

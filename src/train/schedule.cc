@@ -8,7 +8,7 @@ namespace tnl {
 
 double learning_rate_at(const TrainConfig& config, std::int64_t step) {
   const double high = config.learning_rate;
-  const double low = config.min_learning_rate;
+  const double low = config.min_learning_rate == -1 ? 0.1 * high : config.min_learning_rate;
   if (step <= config.warmup_steps) {
     return high * static_cast<double>(step) / static_cast<double>(config.warmup_steps);
   }

@@ -68,24 +68,39 @@ const Mistake kForwardMistakes[] = {
      "v: found no memory behind f32[2, 3, 2, 5]"},
     {"Integers", [](Call& c) { c.args.q.dtype = DType::kI32; },
      "q: found i32, expected f32, bf16, f16 or f64"},
-    {"RankThreeWithoutOffsets", [](Call& c) { c.args.q = c.view({6, 2, 4}); },
+    {"RankThreeWithoutOffsets",
+     [](Call& c) {
+       c.args.q = c.view({6, 2, 4});
+     },
      "q: found f32[6, 2, 4], expected rank 4, [B, T, H, K] (rank 3 needs cu_seqlens)"},
     {"RankFourWithOffsets", [](Call& c) { c.args.cu_seqlens = c.offsets; },
      "q: found f32[2, 3, 2, 4], expected rank 3, [total, H, K], because cu_seqlens is given"},
     {"RankOutOfRange", [](Call& c) { c.args.q.rank = 5; }, "q: found rank 5, expected 3 or 4"},
-    {"KeysDiffer", [](Call& c) { c.args.k = c.view({2, 3, 2, 6}); },
+    {"KeysDiffer",
+     [](Call& c) {
+       c.args.k = c.view({2, 3, 2, 6});
+     },
      "k: found f32[2, 3, 2, 6], expected f32[2, 3, 2, 4]"},
     {"TypesDiffer", [](Call& c) { c.args.k.dtype = DType::kBF16; },
      "k: found bf16[2, 3, 2, 4], expected f32[2, 3, 2, 4]"},
-    {"TokensDiffer", [](Call& c) { c.args.v = c.view({2, 4, 2, 5}); },
+    {"TokensDiffer",
+     [](Call& c) {
+       c.args.v = c.view({2, 4, 2, 5});
+     },
      "v: found f32[2, 4, 2, 5], expected f32[2, 3, 2, 5]"},
-    {"OutputDiffers", [](Call& c) { c.args.o = c.view({2, 3, 2, 4}); },
+    {"OutputDiffers",
+     [](Call& c) {
+       c.args.o = c.view({2, 3, 2, 4});
+     },
      "o: found f32[2, 3, 2, 4], expected f32[2, 3, 2, 5]"},
     {"NegativeSize", [](Call& c) { c.args.q.shape[1] = -3; },
      "q: found f32[2, -3, 2, 4], expected no negative size"},
     {"GappyLastAxis", [](Call& c) { c.args.k.stride[3] = 2; },
      "k: found stride 2 along the last axis, expected 1"},
-    {"NoKeys", [](Call& c) { c.args.q = c.args.k = c.view({2, 3, 2, 0}); },
+    {"NoKeys",
+     [](Call& c) {
+       c.args.q = c.args.k = c.view({2, 3, 2, 0});
+     },
      "q: found K = 0, expected 1 to 1048576"},
     {"DecaysMissing", [](Call& c) { c.args.log_decay = c.args.log_decay.first(1); },
      "log_decay: found 1 values, expected one for each of 2 heads"},
@@ -95,7 +110,10 @@ const Mistake kForwardMistakes[] = {
      "log_decay: found nan for head 0, expected at most 0"},
     {"ScaleInfinite", [](Call& c) { c.args.scale = INFINITY; },
      "scale: found inf, expected a finite number"},
-    {"StateShape", [](Call& c) { c.args.state_in = c.view({2, 2, 5, 4}); },
+    {"StateShape",
+     [](Call& c) {
+       c.args.state_in = c.view({2, 2, 5, 4});
+     },
      "state_in: found f32[2, 2, 5, 4], expected f32[2, 2, 4, 5]"},
     {"StateType", [](Call& c) { c.args.state_out.dtype = DType::kF64; },
      "state_out: found f64[2, 2, 4, 5], expected f32[2, 2, 4, 5]"},
@@ -154,7 +172,10 @@ const Mistake kBackwardMistakes[] = {
      "dk: found f16[2, 3, 2, 4], expected f32[2, 3, 2, 4]"},
     {"Dv", [](Call& c) { c.gradients.dv.stride[3] = 3; },
      "dv: found stride 3 along the last axis, expected 1"},
-    {"DStateOut", [](Call& c) { c.gradients.d_state_out = c.view({1, 2, 4, 5}); },
+    {"DStateOut",
+     [](Call& c) {
+       c.gradients.d_state_out = c.view({1, 2, 4, 5});
+     },
      "d_state_out: found f32[1, 2, 4, 5], expected f32[2, 2, 4, 5]"},
     {"DStateIn", [](Call& c) { c.gradients.d_state_in.data = nullptr; },
      "d_state_in: found no memory behind f32[2, 2, 4, 5]"},
@@ -181,11 +202,20 @@ const std::vector<std::int64_t> kTooFew = {0, 1}, kTwice = {3, 1, 3}, kOutside =
 const Mistake kStepMistakes[] = {
     {"Rank", [](Call& c) { c.step.q = c.args.q; },
      "q: found f32[2, 3, 2, 4], expected rank 3, [N, H, K]"},
-    {"Values", [](Call& c) { c.step.v = c.view({2, 2, 5}); },
+    {"Values",
+     [](Call& c) {
+       c.step.v = c.view({2, 2, 5});
+     },
      "v: found f32[2, 2, 5], expected f32[3, 2, 5]"},
-    {"TooFewSlots", [](Call& c) { c.step.state = c.view({2, 2, 4, 5}); },
+    {"TooFewSlots",
+     [](Call& c) {
+       c.step.state = c.view({2, 2, 4, 5});
+     },
      "state: found 2 slots, expected at least one for each of 3 sequences"},
-    {"StateShape", [](Call& c) { c.step.state = c.view({4, 2, 5, 5}); },
+    {"StateShape",
+     [](Call& c) {
+       c.step.state = c.view({4, 2, 5, 5});
+     },
      "state: found f32[4, 2, 5, 5], expected f32[4, 2, 4, 5]"},
     {"SlotCount", [](Call& c) { c.step.state_slots = kTooFew; },
      "state_slots: found 2 values, expected one for each of 3 sequences"},
@@ -220,7 +250,8 @@ TEST(AttentionPlanning, RefusesKernelsThatDoNotFit) {
             "kernel: found reference-chunked for bf16, expected f64 data");
   EXPECT_EQ(kernel_error("avx512", DType::kF32, kDevice),
             "kernel: found avx512, expected at most avx2, the device's target");
-  const DeviceProperties reference{.kind = DeviceKind::kReference, .name = "reference", .cpu_target = ""};
+  const DeviceProperties reference{
+      .kind = DeviceKind::kReference, .name = "reference", .cpu_target = ""};
   EXPECT_EQ(kernel_error("", DType::kF32, reference),
             "q: found f32, expected f64 on the device 'reference'");
   EXPECT_EQ(kernel_error("", DType::kF64, reference), "");
@@ -244,8 +275,7 @@ TEST(AttentionPlanning, IsPureAndPrintable) {
   EXPECT_EQ(plan.value_slice, 5);
   EXPECT_TRUE(plan.describe().starts_with("forward: kernel avx2, chunk 32, value slice 5, 4 tasks"))
       << plan.describe();
-  const AttentionPlan backward =
-      take(plan_attention_backward(call.args, call.gradients, kDevice));
+  const AttentionPlan backward = take(plan_attention_backward(call.args, call.gradients, kDevice));
   EXPECT_TRUE(backward.describe().starts_with("backward: kernel avx2")) << backward.describe();
 }
 
@@ -272,9 +302,8 @@ TEST(AttentionPlanning, RunRefusesAPlanForSomethingElse) {
   const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes + 64, "workspace"));
   EXPECT_EQ(attention_forward(call.args, {}, workspace.data(), device).message(),
             "plan: found an empty one, expected what plan_attention() returned");
-  EXPECT_EQ(
-      attention_backward(call.args, call.gradients, plan, workspace.data(), device).message(),
-      "plan: found one for the forward pass, expected the backward pass");
+  EXPECT_EQ(attention_backward(call.args, call.gradients, plan, workspace.data(), device).message(),
+            "plan: found one for the forward pass, expected the backward pass");
   AttentionPlan small = plan;
   small.workspace_bytes = 64;
   EXPECT_TRUE(attention_forward(call.args, small, workspace.data(), device)

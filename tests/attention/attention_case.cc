@@ -91,9 +91,8 @@ Tensor::Tensor(DType dtype, const std::vector<std::int64_t>& shape, std::int64_t
 
 std::vector<double> Tensor::values() const {
   std::vector<double> values(view_.elements());
-  for_each_offset(view_, [&](std::int64_t index, std::int64_t offset) {
-    values[index] = read(view_, offset);
-  });
+  for_each_offset(
+      view_, [&](std::int64_t index, std::int64_t offset) { values[index] = read(view_, offset); });
   return values;
 }
 

@@ -193,9 +193,9 @@ TEST_P(Exact, OddSizes) {
   for (const auto& [tokens, key_dim, value_dim] : sizes) {
     for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
       for (const double lambda : {0.5, 1.0}) {
-        SCOPED_TRACE(testing::Message() << tokens << "x" << key_dim << "x" << value_dim << " λ "
-                                        << lambda << " reverse "
-                                        << (direction == Direction::kReverse));
+        SCOPED_TRACE(testing::Message()
+                     << tokens << "x" << key_dim << "x" << value_dim << " λ " << lambda
+                     << " reverse " << (direction == Direction::kReverse));
         check(exact_case(++seed, 2, tokens, 3, key_dim, value_dim, lambda, direction), lambda,
               GetParam());
       }

@@ -9,7 +9,9 @@
 namespace tnl::test {
 namespace {
 
-double bound_of(const Variant& variant) { return variant.dtype == DType::kF64 ? 1e-13 : 2e-6; }
+double bound_of(const Variant& variant) {
+  return variant.dtype == DType::kF64 ? 1e-13 : 2e-6;
+}
 
 std::vector<double> part(const std::vector<double>& data, std::int64_t first, std::int64_t count) {
   return {data.begin() + first, data.begin() + first + count};

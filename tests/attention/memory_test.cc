@@ -126,8 +126,7 @@ void copy_far(const TensorView& view, std::vector<double>& values, bool write) {
   for (std::int64_t b = 0; b < view.shape[0]; ++b) {
     for (std::int64_t t = 0; t < view.shape[1]; ++t) {
       for (std::int64_t h = 0; h < view.shape[2]; ++h, index += view.shape[3]) {
-        const std::int64_t offset =
-            b * view.stride[0] + t * view.stride[1] + h * view.stride[2];
+        const std::int64_t offset = b * view.stride[0] + t * view.stride[1] + h * view.stride[2];
         std::byte* row = static_cast<std::byte*>(view.data) + offset * dtype_size(view.dtype);
         if (write) {
           convert(&values[index], DType::kF64, row, view.dtype, view.shape[3]);
@@ -198,6 +197,28 @@ TEST_P(Memory, OffsetsPastTwoToThe31) {
       EXPECT_EQ(dv.values(), d_expected.dv) << "axis " << axis;
     }
   }
+}
+
+TEST_P(Memory, StateSlotsPastTwoToThe31) {
+  const DType dtype = GetParam().dtype;
+  const std::int64_t slots = (std::int64_t{1} << 27) + 2;  // of 16 elements
+  const SparseMap map(slots * 16 * dtype_size(dtype));
+  if (!map.good()) GTEST_SKIP() << "this machine grants no sparse map of that size";
+  const std::vector<double> ones(4, 1.0);
+  Tensor q(dtype, {1, 1, 4}), o(dtype, {1, 1, 4});
+  q.set(ones);
+  const std::vector<float> log_decay = {0.0f};
+  const std::vector<std::int64_t> last = {slots - 1};
+  AttentionStepArgs args;
+  args.q = args.k = args.v = q.view();
+  args.o = o.view();
+  args.log_decay = log_decay;
+  args.state = TensorView::contiguous(map.data(), dtype, {slots, 1, 4, 4});
+  args.state_slots = last;
+  const Device device = take(Device::open("cpu", {.threads = 1}));
+  EXPECT_OK(attention_step(args, device, GetParam().kernel));
+  EXPECT_OK(attention_step(args, device, GetParam().kernel));
+  EXPECT_EQ(o.values(), std::vector<double>(4, 8.0));
 }
 
 bool all_nan(const std::vector<double>& values, std::int64_t first, std::int64_t count) {

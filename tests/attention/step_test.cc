@@ -14,7 +14,7 @@ class Step : public testing::TestWithParam<Variant> {};
 
 struct StepCase {
   std::int64_t sequences, tokens, heads, key_dim, value_dim, slots;
-  std::vector<std::int64_t> state_slots;
+  std::vector<std::int64_t> state_slots = {};
 };
 
 // Runs `tokens` steps and compares outputs and states with one forward pass; slots no sequence uses
@@ -106,7 +106,12 @@ TEST_P(Step, PicksItsSlots) {
   Variant variant = GetParam();
   variant.threads = 3;
   variant.gap = 11;
-  check({.sequences = 3, .tokens = 4, .heads = 2, .key_dim = 33, .value_dim = 70, .slots = 9,
+  check({.sequences = 3,
+         .tokens = 4,
+         .heads = 2,
+         .key_dim = 33,
+         .value_dim = 70,
+         .slots = 9,
          .state_slots = {7, 0, 4}},
         variant);
 }

@@ -117,7 +117,7 @@ TEST(TrainConfigValidate, NamesTheFieldThatIsWrong) {
   expect_names("learning_rate:", [](TrainConfig& c) { c.learning_rate = -1; });
   expect_names("learning_rate:", [&](TrainConfig& c) { c.learning_rate = nan; });
   expect_names("min_learning_rate:", [](TrainConfig& c) { c.min_learning_rate = 1; });
-  expect_names("warmup_steps:", [](TrainConfig& c) { c.warmup_steps = 1001; });
+  expect_names("warmup_steps:", [](TrainConfig& c) { c.warmup_steps = -1; });
   expect_names("schedule:", [](TrainConfig& c) { c.schedule = "linear"; });
   expect_names("wsd_decay:", [](TrainConfig& c) { c.wsd_decay = 1.5; });
   expect_names("beta1:", [](TrainConfig& c) { c.beta1 = 1; });

@@ -57,6 +57,13 @@ TEST(Schedule, WsdMayCoolDownAllTheWayFromTheWarmUp) {
   EXPECT_DOUBLE_EQ(learning_rate_at(c, 100), 1.0);
 }
 
+TEST(Schedule, EndsAtATenthWhereNoMinimumIsGiven) {
+  TrainConfig c = config("cosine");
+  c.learning_rate = 3.0;
+  c.min_learning_rate = -1;
+  EXPECT_NEAR(learning_rate_at(c, 100), 0.3, 1e-15);
+}
+
 TEST(Schedule, HandlesTheEdges) {
   TrainConfig c = config("cosine");
   c.warmup_steps = 0;

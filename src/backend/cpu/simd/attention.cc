@@ -33,8 +33,8 @@ TNL_INLINE VecI lane_numbers() {
   return lanes;
 }
 
-// Asks for the rows of the next chunk a few at a time, between the tiles of the current one: rows of
-// a head lie far apart, where the hardware's own prefetching does not follow.
+// Asks for the rows of the next chunk a few at a time, between the tiles of the current one: rows
+// of a head lie far apart, where the hardware's own prefetching does not follow.
 struct Prefetch {
   cpu::AttentionRows rows[4];
   std::int64_t bytes[4];
@@ -47,8 +47,8 @@ struct Prefetch {
     const std::int64_t stop = least(next + at_once, end);
     for (; next < stop; ++next) {
       const std::int64_t operand = next % 4;
-      const char* row = static_cast<const char*>(rows[operand].data) +
-                        next / 4 * row_bytes[operand];
+      const char* row =
+          static_cast<const char*>(rows[operand].data) + next / 4 * row_bytes[operand];
       for (std::int64_t byte = 0; byte < bytes[operand]; byte += 64) {
         __builtin_prefetch(row + byte, 0, 2);
       }
@@ -164,7 +164,8 @@ TNL_INLINE Prefetch plan_prefetch(const AttentionTask& task, const Chunk& chunk)
   for (int x = 0; x < 4; ++x) {
     prefetch.rows[x] = {const_cast<T*>(row<T>(*operands[x], first)), 0};
     prefetch.row_bytes[x] = operands[x]->stride * static_cast<std::int64_t>(sizeof(T));
-    prefetch.bytes[x] = (x < 2 ? task.key_dim : task.value_dim) * static_cast<std::int64_t>(sizeof(T));
+    prefetch.bytes[x] =
+        (x < 2 ? task.key_dim : task.value_dim) * static_cast<std::int64_t>(sizeof(T));
   }
   const std::int64_t panels = (task.value_dim + kPanel - 1) / kPanel;
   const std::int64_t tiles = (chunk.tokens + task.key_dim) / kTileRows + 1;
