@@ -27,7 +27,7 @@ struct AttentionArgs {
   TensorView v;  // [B, T, H, V], or packed [total, H, V]
   TensorView o;  // as v; written
 
-  std::span<const float> log_decay;  // [H], natural logarithm, <= 0 (-inf forgets at once)
+  std::span<const float> log_decay;  // [H], natural log, <= 0; -inf: λ = 0; fp32(-m ln 2): 2^-m
   float scale = 1.0f;                // finite; TransNormerLLM uses 1
   Direction direction = Direction::kForward;
   std::span<const std::int64_t> cu_seqlens;  // packed only: [N + 1], from 0 to total, rising
