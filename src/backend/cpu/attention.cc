@@ -51,7 +51,7 @@ std::int64_t lay_out(float* base, std::int64_t key_dim, std::int64_t value_slice
   scratch.out_stride = odd_lines(panels * panel);
   std::int64_t used = 0;
   const auto take = [&](float*& piece, std::int64_t floats) {
-    piece = base + used;
+    piece = base == nullptr ? nullptr : base + used;
     used += floats;
   };
   take(scratch.q, keys * scratch.chunk_stride);
