@@ -1,8 +1,9 @@
 #include "backend/cpu/attention.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
+#include <numeric>
+#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
@@ -240,27 +241,26 @@ Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
 
 double multiply_add_peak(const std::string& kernel, ThreadPool& pool) {
   using Clock = std::chrono::steady_clock;
+  constexpr int kWindows = 200;
   const AttentionKernels* kernels = find_kernels(kernel);
   TNL_CHECK(kernels != nullptr);
   const int threads = pool.threads();
-  std::vector<std::array<double, 8>> flops(threads);  // a cache line each
-  // The best of many short runs: what the cores can do, not what else the machine was at. Threads
-  // that were just started may share a core for a while, so keep on for long enough.
-  double best = 0;
-  const auto begin = Clock::now();
-  while (std::chrono::duration<double>(Clock::now() - begin).count() < 0.2) {
-    const auto start = Clock::now();
-    pool.run(threads, [&](std::int64_t task, int) {
+  std::vector<double> rates(threads);
+  // Each thread's best window of half a millisecond: what its core can do, not what else the
+  // machine was at.
+  pool.run(threads, [&](std::int64_t task, int) {
+    for (int window = 0; window < kWindows; ++window) {
       float sink = 0.999f;
-      flops[task][0] = kernels->multiply_adds(600, &sink);
-      if (!(sink > 0)) flops[task][0] = 0;  // never; keeps the work alive
-    });
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    double total = 0;
-    for (const auto& one : flops) total += one[0];
-    best = std::max(best, total / seconds);
-  }
-  return best;
+      const auto start = Clock::now();
+      const double flops = kernels->multiply_adds(150, &sink);
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      if (sink > 0) rates[task] = std::max(rates[task], flops / seconds);  // always; see `sink`
+    }
+  });
+  const double total = std::accumulate(rates.begin(), rates.end(), 0.0);
+  // Threads beyond the cores take turns.
+  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return total * std::min(1.0, static_cast<double>(cores) / threads);
 }
 
 }  // namespace tnl::cpu

@@ -28,7 +28,7 @@ std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, s
                                 std::int64_t value_slice, std::int64_t chunk, int threads);
 
 // fp32 FLOP/s of all threads of the pool together, in multiply-adds on registers alone. Takes a
-// fifth of a second.
+// tenth of a second.
 double multiply_add_peak(const std::string& kernel, ThreadPool& pool);
 
 }  // namespace tnl::cpu
