@@ -106,7 +106,9 @@ step "Loss plot"
 run $tnl plot $demo/run --output $demo/loss.svg
 
 step "A sample"
-run $tnl generate --model $demo/run/model --prompt "The following example shows how to" \
-  --max-tokens 200 --temperature 0.8 --top-p 0.95 --seed 1
+prompt="The following example shows how to"
+printf '%s' "$prompt"
+run $tnl generate --model $demo/run/model --prompt "$prompt" --max-tokens 200 --temperature 0.8 \
+  --top-p 0.95 --seed 1
 printf '\n\nThe model is in %s; more of it: %s generate --model %s --prompt "..."\n' \
   $demo/run/model $tnl $demo/run/model

@@ -1,5 +1,6 @@
 // tnl data: pack text into a data set, and look into one.
 #include <cstdio>
+#include <map>
 #include <memory>
 
 #include <fmt/format.h>
@@ -117,6 +118,7 @@ void show(const ShowOptions& options) {
 void add_pack(CLI::App& parent) {
   CLI::App* command = parent.add_subcommand("pack", "encode text into a directory for tnl train");
   const auto options = std::make_shared<PackOptions>();
+  const auto held_out_by = std::make_shared<std::string>("auto");
   command
       ->add_option(
           "inputs", options->inputs,
@@ -138,12 +140,11 @@ void add_pack(CLI::App& parent) {
                    "share of the text that is kept from training; 0: none")
       ->capture_default_str();
   command
-      ->add_option("--held-out-by", options->held_out_by,
+      ->add_option("--held-out-by", *held_out_by,
                    "what is held out: whole documents; or blocks that end at line ends, where the\n"
                    "documents are few (auto: fewer than 16 / share), as in a single text file")
-      ->transform(CLI::CheckedTransformer(kHeldOutBy))
-      ->type_name("auto|document|block")
-      ->default_str("auto");
+      ->check(CLI::IsMember({"auto", "document", "block"}))
+      ->capture_default_str();
   command->add_option("--seed", options->seed, "of the choice of held-out text")
       ->capture_default_str();
   command->add_flag("!--no-eos", options->append_eos,
@@ -158,7 +159,10 @@ void add_pack(CLI::App& parent) {
       "  tnl data pack book.txt -t tokenizer.model -o packed --held-out 0.05\n"
       "  tnl data pack 'books_*.txt.zst' --document-separator '<|endoftext|>' -t gpt2 -o packed\n"
       "  tnl data pack corpus.jsonl.gz notes/ -t bytes -o packed");
-  command->callback([options] { pack(*options); });
+  command->callback([options, held_out_by] {
+    options->held_out_by = kHeldOutBy.at(*held_out_by);
+    pack(*options);
+  });
 }
 
 CLI::App* add_look(CLI::App& parent, const char* name, const char* description,

@@ -80,8 +80,10 @@ void run(const Options& options) {
   catch_interrupts();
   std::ifstream file;
   if (options.text != "-") file.open(options.text, std::ios::binary);
-  if (options.text != "-" && !file) {
-    throw Exit{kExitBadInput, fmt::format("cannot open {}", options.text)};
+  if (options.text != "-" && (!file || std::filesystem::is_directory(options.text))) {
+    throw Exit{
+        kExitBadInput,
+        fmt::format("cannot read {}: expected a text file, or - for standard input", options.text)};
   }
   const ModelFlags::Loaded loaded = options.model.load();
   const Clock::time_point start = Clock::now();
@@ -113,8 +115,7 @@ void add_eval(CLI::App& app) {
       app.add_subcommand("eval", "perplexity and bits per byte of a text of any length");
   options->model.add(*command);
   command->add_option("--text", options->text, "the file with the text; - for standard input")
-      ->required()
-      ->check((CLI::ExistingPath & !CLI::ExistingDirectory) | CLI::IsMember({"-"}));
+      ->required();
   command
       ->add_option("--chunk", options->evaluate.chunk,
                    "tokens read at once; memory grows with it, the result does not change")

@@ -182,7 +182,7 @@ TEST_F(GenerateEval, EvalRefusesWithASentence) {
   refuses("eval --model {}/run --text {}/empty.txt", "empty.txt: the text is empty");
   refuses("eval --model {}/run --text - < /dev/null", "standard input: the text is empty");
   refuses("eval --model {}/run --text {}/missing.txt", "missing.txt");
-  refuses("eval --model {}/run --text {}", "--text");
+  refuses("eval --model {}/run --text {}", "expected a text file");
   refuses("eval --model {}/run", "--text");
   refuses("eval --model {}/run --text {}/text.txt --chunk 0", "chunk");
   refuses("eval --model {}/missing --text {}/text.txt", "missing is not a directory");

@@ -1,4 +1,5 @@
 #include "core/file.h"
+#include "support/temporary_directory.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -17,13 +18,6 @@ namespace fs = std::filesystem;
 
 class Files : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "tnl-file-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(directory_); }
-
   std::vector<std::string> names() const {
     std::vector<std::string> result;
     for (const auto& entry : fs::directory_iterator(directory_)) {
@@ -37,7 +31,8 @@ class Files : public testing::Test {
     return {std::istreambuf_iterator<char>(stream), {}};
   }
 
-  fs::path directory_;
+  test::TemporaryDirectory temporary_;
+  const fs::path directory_ = temporary_.path();
 };
 
 bool contains(const Status& status, std::string_view text) {

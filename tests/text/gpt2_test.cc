@@ -16,7 +16,7 @@ class Gpt2 : public testing::Test {
     small_gpt2().save(dir.path());
     tokenizer = value(load_tokenizer(dir.path()));
   }
-  TempDir dir;
+  test::TemporaryDirectory dir;
   std::shared_ptr<const Tokenizer> tokenizer;
 };
 
@@ -141,7 +141,7 @@ TEST_F(Gpt2, TenMegabytesWithoutASpaceDoNotHang) {
 }
 
 TEST(Gpt2Files, DamagedVocabulariesAreRefused) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const auto refused = [&](std::string_view words) {
     expect_refused(load_tokenizer(dir.path()).status(), words);
   };
@@ -178,7 +178,7 @@ TEST(Gpt2Files, DamagedVocabulariesAreRefused) {
 }
 
 TEST(Gpt2Files, DamagedMergesAreRefused) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   small_gpt2().save(dir.path());
   const std::string good = read(dir / "merges.txt");
   const auto refused = [&](const std::string& line, std::string_view words) {
@@ -197,7 +197,7 @@ TEST(Gpt2Files, DamagedMergesAreRefused) {
 }
 
 TEST(Gpt2Files, MissingFilesAreNamed) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   expect_refused(load_tokenizer(dir.path()).status(), "no tokenizer in");
   write(dir / "vocab.json", "{}");
   expect_refused(load_tokenizer(dir.path()).status(), "no tokenizer in");
@@ -205,7 +205,7 @@ TEST(Gpt2Files, MissingFilesAreNamed) {
 }
 
 TEST(ByteTokenizer, BytesAreIds) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const auto tokenizer = value(load_tokenizer("bytes"));
   EXPECT_EQ(tokenizer->vocab_size(), 258);
   EXPECT_EQ(encode(*tokenizer, std::string_view("a\0\xff", 3)), (Ids{'a', 0, 255}));
@@ -222,7 +222,7 @@ TEST(Gpt2Published, AllVectors) {
   const char* folder = std::getenv("TNL_SHARED_DATA");
   if (folder == nullptr) GTEST_SKIP() << "TNL_SHARED_DATA is not set";
   const fs::path data = fs::path(folder) / "tokenizer";
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   fs::copy(data / "gpt2_encoder.json", dir / "encoder.json");
   fs::copy(data / "gpt2_vocab.bpe", dir / "vocab.bpe");
   const auto tokenizer = value(load_tokenizer(dir.path()));

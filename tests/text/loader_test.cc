@@ -9,7 +9,7 @@ namespace {
 
 // Documents of these many bytes, each spelling its place: byte i of document d is unique enough to
 // check targets.
-Dataset documents(const TempDir& dir, const std::vector<std::int64_t>& lengths) {
+Dataset documents(const test::TemporaryDirectory& dir, const std::vector<std::int64_t>& lengths) {
   std::string records;
   for (std::size_t d = 0; d < lengths.size(); ++d) {
     std::string text;
@@ -75,7 +75,7 @@ Pairs all_pairs(const Dataset& dataset) {
 }
 
 TEST(Loader, HandMadeBatches) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.jsonl", "{\"text\": \"abcde\"}\n{\"text\": \"x\"}\n{\"text\": \"yz\"}\n");
   PackOptions pack_these = pack_options(dir, {"a.jsonl"});
   pack_these.append_eos = false;
@@ -94,7 +94,7 @@ TEST(Loader, HandMadeBatches) {
 }
 
 TEST(Loader, OnePassInFileOrderYieldsEverything) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(1, 50, 40));
   const LoaderOptions options{.sequence_length = 9, .batch_tokens = 64, .once = true};
   DataLoader reader = loader(dataset, options);
@@ -112,7 +112,7 @@ TEST(Loader, OnePassInFileOrderYieldsEverything) {
 }
 
 TEST(Loader, EachPassYieldsEveryTokenAndTargetOnce) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(2, 60, 50));
   const Pairs expected = all_pairs(dataset);
   for (const std::int64_t batch_tokens : {1, 7, 64, 1000}) {
@@ -138,7 +138,7 @@ TEST(Loader, EachPassYieldsEveryTokenAndTargetOnce) {
 }
 
 TEST(Loader, TheSeedSettlesTheOrder) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(4, 40, 50));
   const auto tokens = [&](std::uint64_t seed) {
     DataLoader reader = loader(dataset, {.sequence_length = 16, .batch_tokens = 500, .seed = seed});
@@ -149,7 +149,7 @@ TEST(Loader, TheSeedSettlesTheOrder) {
 }
 
 TEST(Loader, ResumesExactlyAtAnyPlace) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(5, 30, 60));
   Rng rng(8);
   for (const bool once : {false, true}) {
@@ -177,7 +177,7 @@ TEST(Loader, ResumesExactlyAtAnyPlace) {
 }
 
 TEST(Loader, AnotherBatchSizeContinuesAtTheSameToken) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(6, 30, 60));
   DataLoader small = loader(dataset, {.sequence_length = 11, .batch_tokens = 10});
   DataLoader large = loader(dataset, {.sequence_length = 11, .batch_tokens = 30});
@@ -192,7 +192,7 @@ TEST(Loader, AnotherBatchSizeContinuesAtTheSameToken) {
 }
 
 TEST(Loader, WrongPositionsAreRefusedAndChangeNothing) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(7, 30, 60));
   const LoaderOptions options{.sequence_length = 11, .batch_tokens = 20};
   DataLoader reader = loader(dataset, options);
@@ -218,7 +218,7 @@ TEST(Loader, WrongPositionsAreRefusedAndChangeNothing) {
 }
 
 TEST(Loader, TinyDataSets) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, {1});
   DataLoader reader = loader(dataset, {.sequence_length = 4, .batch_tokens = 5});
   const DataBatch batch = next(reader);
@@ -228,7 +228,7 @@ TEST(Loader, TinyDataSets) {
 }
 
 TEST(Loader, BadOptionsAreRefused) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, {5});
   expect_refused(DataLoader::create(dataset, {.split = Split::kHeldOut}).status(), "heldout split");
   expect_refused(DataLoader::create(dataset, {.sequence_length = 0}).status(), "sequences of 0");
@@ -236,7 +236,7 @@ TEST(Loader, BadOptionsAreRefused) {
 }
 
 TEST(Loader, DamagedTokensAreReportedAgainAndAgain) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   documents(dir, {50});
   const fs::path shard = dir / "packed/train-00000.bin";
   std::string bent = read(shard);
@@ -250,7 +250,7 @@ TEST(Loader, DamagedTokensAreReportedAgainAndAgain) {
 }
 
 TEST(Loader, MovesAndOutlivesTheDataset) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   std::optional<Dataset> dataset = documents(dir, random_lengths(9, 10, 30));
   DataLoader a = loader(*dataset, {.sequence_length = 8, .batch_tokens = 16});
   DataLoader b = loader(*dataset, {.sequence_length = 8, .batch_tokens = 32});

@@ -7,7 +7,8 @@ namespace tnl::test {
 
 using Split = Dataset::Split;
 
-inline PackOptions pack_options(const TempDir& dir, std::vector<std::string> inputs,
+inline PackOptions pack_options(const test::TemporaryDirectory& dir,
+                                std::vector<std::string> inputs,
                                 std::string_view output = "packed") {
   PackOptions options;
   for (std::string& input : inputs) options.inputs.push_back((dir / input).string());

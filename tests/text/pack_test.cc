@@ -39,14 +39,14 @@ std::string lines(int count, std::uint64_t seed = 1) {
   return text;
 }
 
-void expect_nothing_left(const TempDir& dir) {
+void expect_nothing_left(const test::TemporaryDirectory& dir) {
   for (const auto& entry : fs::directory_iterator(dir.path())) {
     EXPECT_EQ(entry.path().string().find("packed"), std::string::npos) << entry.path();
   }
 }
 
 TEST(Pack, OneFileIsOneDocumentWithEos) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", "hello\n");
   const Dataset dataset = pack(pack_options(dir, {"a.txt"}));
   EXPECT_EQ(dataset.documents(Split::kTrain), 1);
@@ -61,7 +61,7 @@ TEST(Pack, OneFileIsOneDocumentWithEos) {
 }
 
 TEST(Pack, EosCanBeLeftOut) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", "x");
   PackOptions options = pack_options(dir, {"a.txt"});
   options.append_eos = false;
@@ -69,7 +69,7 @@ TEST(Pack, EosCanBeLeftOut) {
 }
 
 TEST(Pack, FoldersAreSortedAndBinaryAndHiddenFilesAreSkipped) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "in/b/2.py", "two");
   write(dir / "in/a/1.txt", "one");
   write(dir / "in/c.md", "three");
@@ -90,7 +90,7 @@ TEST(Pack, FoldersAreSortedAndBinaryAndHiddenFilesAreSkipped) {
 }
 
 TEST(Pack, GlobsAndRepeatedInputs) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "2.txt", "two");
   write(dir / "1.txt", "one");
   write(dir / "3.md", "three");
@@ -99,7 +99,7 @@ TEST(Pack, GlobsAndRepeatedInputs) {
 }
 
 TEST(Pack, SeparatorsSplitAndLeaveEmptyDocumentsOut) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", "<|end|>one\n<|end|>\ntwo\n\n<|end|><|end|>\n<|end|> three<|en<|end|>\n");
   PackOptions options = pack_options(dir, {"a.txt"});
   options.document_separator = "<|end|>";
@@ -109,7 +109,7 @@ TEST(Pack, SeparatorsSplitAndLeaveEmptyDocumentsOut) {
 }
 
 TEST(Pack, CompressedFilesHoldTheSame) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const std::string text = lines(5000);
   write(dir / "plain", text);
   write(dir / "a.txt.gz", gzip(text.substr(0, 999)) + gzip(text.substr(999)));
@@ -121,7 +121,7 @@ TEST(Pack, CompressedFilesHoldTheSame) {
 }
 
 TEST(Pack, DamagedCompressedFilesAreRefused) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const std::string text = lines(2000);
   const auto refused = [&](const char* name, const std::string& content, std::string_view words) {
     write(dir / name, content);
@@ -141,7 +141,7 @@ TEST(Pack, DamagedCompressedFilesAreRefused) {
 }
 
 TEST(Pack, RecordsAreReadFromTheirField) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.jsonl",
         "{\"text\": \"one\\n\\u00e9\", \"id\": 1}\r\n\n{\"text\": \"\"}\n  \n{\"text\":\"two\"}");
   EXPECT_EQ(texts(pack(pack_options(dir, {"a.jsonl"})), Split::kTrain),
@@ -153,7 +153,7 @@ TEST(Pack, RecordsAreReadFromTheirField) {
 }
 
 TEST(Pack, BadRecordsAreNamedByLine) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const std::string good = "{\"text\": \"fine\"}\n";
   const auto refused = [&](const std::string& line, std::string_view words) {
     write(dir / "a.jsonl", good + "\n" + good + line);
@@ -170,7 +170,7 @@ TEST(Pack, BadRecordsAreNamedByLine) {
 }
 
 TEST(Pack, BadInputsAndOptionsAreRefused) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", "text");
   write(dir / "binary.txt", std::string("a\0b", 3));
   write(dir / "empty.txt", "");
@@ -200,14 +200,14 @@ TEST(Pack, BadInputsAndOptionsAreRefused) {
 }
 
 TEST(Pack, EmptyDirectoryGivesWay) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", "text");
   fs::create_directory(dir / "packed");
   EXPECT_EQ(pack(pack_options(dir, {"a.txt"})).documents(Split::kTrain), 1);
 }
 
 TEST(Pack, InterruptionLeavesNothing) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", lines(100));
   const Status status =
       pack_dataset(pack_options(dir, {"a.txt"}), [](const PackProgress&) { return false; });
@@ -216,7 +216,7 @@ TEST(Pack, InterruptionLeavesNothing) {
 }
 
 TEST(Pack, ProgressEndsAtTheTotal) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", lines(1000));
   write(dir / "b.txt.gz", gzip(lines(1000)));
   PackProgress last;
@@ -235,7 +235,7 @@ TEST(Pack, ProgressEndsAtTheTotal) {
 
 // Long documents are encoded in parts; the result is that of the whole.
 TEST(Pack, LongDocumentsEqualOneEncoding) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   small_gpt2().save(dir / "gpt2");
   Rng rng(5);
   const std::string text = random_text(rng, 3'000'000);
@@ -250,7 +250,7 @@ TEST(Pack, LongDocumentsEqualOneEncoding) {
 }
 
 TEST(Pack, SeparatorsAcrossReadsAreFound) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   std::string text;
   Texts expected;
   Rng rng(6);
@@ -265,7 +265,7 @@ TEST(Pack, SeparatorsAcrossReadsAreFound) {
 }
 
 TEST(Pack, ThreadsDoNotChangeTheResult) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   for (int i = 0; i < 30; ++i) write(dir / "in" / std::to_string(i), lines(2000, i));
   const auto packed = [&](int threads) {
     const std::string name = "packed" + std::to_string(threads);
@@ -283,7 +283,7 @@ TEST(Pack, ThreadsDoNotChangeTheResult) {
 }
 
 TEST(Pack, ShardsHoldWholeDocuments) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   Texts expected;
   for (int i = 10; i < 60; ++i) {
     expected.push_back(lines(i));
@@ -298,7 +298,7 @@ TEST(Pack, ShardsHoldWholeDocuments) {
 }
 
 TEST(HeldOut, WholeDocumentsWhereThereAreEnough) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   std::string records;
   for (int i = 0; i < 1000; ++i) records += "{\"text\": \"document " + std::to_string(i) + "\"}\n";
   write(dir / "a.jsonl", records);
@@ -318,7 +318,7 @@ TEST(HeldOut, WholeDocumentsWhereThereAreEnough) {
 
 // One text file: blocks of lines are held out, and both splits together are the text.
 TEST(HeldOut, BlocksOfASingleFile) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const std::string text = lines(20'000);
   write(dir / "a.txt", text);
   write(dir / "a.jsonl", nlohmann::json({{"text", text}}).dump() + "\n");
@@ -350,7 +350,7 @@ TEST(HeldOut, BlocksOfASingleFile) {
 }
 
 TEST(HeldOut, SmallTextsStillHaveAHeldOutSplit) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", lines(60));
   PackOptions options = pack_options(dir, {"a.txt"});
   options.held_out = 0.1;
@@ -370,7 +370,7 @@ TEST(BlockEnd, PrefersLineEndsThenSpacesThenCharacters) {
 }
 
 TEST(DatasetFiles, DamageIsFound) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", lines(300));
   const Dataset dataset = pack(pack_options(dir, {"a.txt"}));
   const fs::path shard = dir / "packed/train-00000.bin", index = dir / "packed/index.json";
@@ -438,7 +438,7 @@ TEST(DatasetFiles, DamageIsFound) {
 }
 
 TEST(DatasetFiles, FingerprintFollowsTheContent) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   write(dir / "a.txt", "one text");
   write(dir / "b.txt", "one Text");
   const std::string a = pack(pack_options(dir, {"a.txt"}, "packed-a")).fingerprint();
@@ -447,7 +447,7 @@ TEST(DatasetFiles, FingerprintFollowsTheContent) {
 }
 
 TEST(DatasetFiles, LargeVocabulariesTakeFourBytes) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   Gpt2Files files;
   for (int i = 0; i < 70'000; ++i) {
     files.vocabulary["Q" + std::to_string(i) + "Q"] = files.vocabulary.size();

@@ -31,7 +31,7 @@ std::string corpus() {
 
 class SentencePiece : public testing::TestWithParam<const char*> {
  protected:
-  static void SetUpTestSuite() { dir = std::make_unique<TempDir>(); }
+  static void SetUpTestSuite() { dir = std::make_unique<test::TemporaryDirectory>(); }
   static void TearDownTestSuite() { dir.reset(); }
 
   SentencePiece() : model(*dir / (std::string(GetParam()) + ".model")) {
@@ -45,11 +45,11 @@ class SentencePiece : public testing::TestWithParam<const char*> {
     tokenizer = value(load_tokenizer(model));
   }
 
-  static std::unique_ptr<TempDir> dir;
+  static std::unique_ptr<test::TemporaryDirectory> dir;
   fs::path model;
   std::shared_ptr<const Tokenizer> tokenizer;
 };
-std::unique_ptr<TempDir> SentencePiece::dir;
+std::unique_ptr<test::TemporaryDirectory> SentencePiece::dir;
 
 INSTANTIATE_TEST_SUITE_P(Types, SentencePiece, testing::Values("bpe", "unigram"));
 
@@ -188,7 +188,7 @@ TEST_P(SentencePiece, DamagedModelsAreRefused) {
 }
 
 TEST(SentencePieceTraining, BadOptionsAreRefused) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   const fs::path text = dir / "text.txt", out = dir / "out.model";
   write(text, "a few words only\n");
   const auto refused = [](const SentencePieceTraining& options, std::string_view words) {
@@ -211,7 +211,7 @@ TEST(SentencePieceTraining, BadOptionsAreRefused) {
 }
 
 TEST(SentencePieceTraining, LongLinesAndStrangeBytesAreNoObstacle) {
-  const TempDir dir;
+  const test::TemporaryDirectory dir;
   std::string line;
   Rng rng(4);
   while (line.size() < 400'000)

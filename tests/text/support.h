@@ -1,4 +1,4 @@
-// What the tests of this room share: a temporary directory and a small GPT-2 vocabulary.
+// What the tests of this room share: files and a small GPT-2 vocabulary.
 #pragma once
 
 #include <filesystem>
@@ -15,28 +15,13 @@
 #include <nlohmann/json.hpp>
 
 #include "core/rng.h"
+#include "support/temporary_directory.h"
 #include "text/dataset.h"
 #include "tnl/tokenizer.h"
 
 namespace tnl::test {
 
 namespace fs = std::filesystem;
-
-class TempDir {
- public:
-  TempDir() {
-    std::string name = (fs::temp_directory_path() / "tnl-text-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TempDir() { fs::remove_all(path_); }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  fs::path operator/(std::string_view name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 inline void write(const fs::path& path, std::string_view content) {
   fs::create_directories(path.parent_path());
