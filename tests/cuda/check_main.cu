@@ -240,7 +240,7 @@ bool run(const Case& c, const DeviceLimits& limits, bool twice) {
 }
 
 PlanOptions forced(const char* kernel, const char* segments = "plain", int runs = 0,
-                   Split split = Split::kState, double bits = 24) {
+                   Split split = Split::kScores, double bits = 24) {
   PlanOptions o;
   o.kernel = kernel;
   o.segments = segments;
@@ -283,21 +283,22 @@ std::vector<Case> cases(bool small) {
       c.name = at + "packed reverse";
       add(c);
       if (small) continue;
+      // In fp16 λ^24 is 0: the exact test holds for λ = 1 only.
       c = {.name = at + "fp16", .T = 300, .K = s.K, .V = s.V, .dtype = DType::kF16,
            .state_in = state, .slopes = {slope}, .data = Data::kExact, .options = forced(s.name)};
-      add(c);
+      if (slope == 0) add(c);
       for (const char* segments : {"warm", "carry"}) {
         for (int runs : {9, 16, 64}) {
           c = {.name = at + segments + std::to_string(runs), .T = 1000, .K = s.K, .V = s.V,
                .call = runs == 16 ? Call::kReverse : Call::kForward, .state_in = state,
                .slopes = {slope}, .data = Data::kExact,
-               .options = forced(s.name, segments, runs, Split::kState, 1e9)};
+               .options = forced(s.name, segments, runs, Split::kScores, 1e9)};
           add(c);
         }
       }
     }
-    for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
-      const char* words[] = {"unsplit", "state split", "all split"};
+    for (Split split : {Split::kNone, Split::kScores, Split::kAll}) {
+      const char* words[] = {"unsplit", "scores split", "all split"};
       Case c{.name = name + " random " + words[static_cast<int>(split)], .T = small ? 200 : 2048,
              .H = 8, .K = s.K, .V = s.V, .options = forced(s.name, "plain", 0, split)};
       if (split == Split::kAll) c.o_limit = 1.8e-3, c.state_limit = 1e-4;
@@ -377,7 +378,7 @@ std::vector<Case> cases(bool small) {
   if (!small) {
     for (double factor : {1.0, 0.5, 1e-5}) {
       for (const Sweep& s : kSweeps) {
-        for (Split split : {Split::kState, Split::kAll}) {
+        for (Split split : {Split::kScores, Split::kAll}) {
           Case c{.name = std::string(s.name) + " T 8192 slopes x" + std::to_string(factor), .N = 1,
                  .T = 8192, .H = 8, .K = s.K, .V = s.V, .state_in = false,
                  .options = forced(s.name, "plain", 0, split)};

@@ -201,7 +201,7 @@ __global__ void compare_output(AttentionProblem p, std::int64_t n, std::int64_t 
   add_sums(s, total);
 }
 
-inline __global__ void compare_state(AttentionProblem p, std::int64_t n, const double* state,
+static __global__ void compare_state(AttentionProblem p, std::int64_t n, const double* state,
                                      Sums* total) {
   Sums s{};
   const AttentionStateOperand& x = p.state_out;

@@ -23,7 +23,7 @@ SweepShape shape_of(Split split) {
                       C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
   };
   if (split == Split::kNone) return shape(Config<Split::kNone>{});
-  if (split == Split::kState) return shape(Config<Split::kState>{});
+  if (split == Split::kScores) return shape(Config<Split::kScores>{});
   return shape(Config<Split::kAll>{});
 }
 
@@ -63,7 +63,7 @@ Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
                         Kernel::kSweep256, Kernel::kGeneral}) {
     if (name != kernel_name(kernel)) continue;
     if (kernel == Kernel::kGeneral) return kernel;
-    const SweepShape shape = sweep_shape(kernel, Split::kState);
+    const SweepShape shape = sweep_shape(kernel, Split::kScores);
     if (!sweepable(p, limits)) {
       return invalid_argument(
           fmt::format("kernel '{}': the call needs a device of compute capability 9.x, bf16 or "

@@ -44,7 +44,7 @@ struct PlanOptions {
       kernel;  // "sweep64", "sweep128", "sweep128-pair", "sweep256", "general"; empty: chosen
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
-  Split split = Split::kState;
+  Split split = Split::kScores;
   double horizon_bits = 24;  // a state this many halvings old is taken as forgotten
 };
 
@@ -58,7 +58,7 @@ struct ScanItem {
 // One launch of the sweep, or of its three kernels where the plan carries states.
 struct LaunchPlan {
   Kernel kernel = Kernel::kGeneral;
-  Split split = Split::kState;
+  Split split = Split::kScores;
   Segments segments = Segments::kPlain;
   std::vector<int> calls;  // which of the problems
   int value_tiles = 1;     // tiles of V the workers cover

@@ -11,8 +11,8 @@ SweepFunction instance_for(Split split) {
   switch (split) {
     case Split::kNone:
       return sweep_kernel<T, Config<Split::kNone>>;
-    case Split::kState:
-      return sweep_kernel<T, Config<Split::kState>>;
+    case Split::kScores:
+      return sweep_kernel<T, Config<Split::kScores>>;
     default:
       return sweep_kernel<T, Config<Split::kAll>>;
   }

@@ -156,7 +156,7 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
 Status prepare_kernels() {
   for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep128Pair,
                         Kernel::kSweep256}) {
-    for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
+    for (Split split : {Split::kNone, Split::kScores, Split::kAll}) {
       for (DType dtype : {DType::kBF16, DType::kF16}) {
         const void* function =
             reinterpret_cast<const void*>(sweep_function(kernel, dtype, split));

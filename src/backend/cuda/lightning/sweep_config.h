@@ -11,8 +11,8 @@ namespace tnl::cuda {
 // Which operands of the tensor cores are split into a 16-bit value and a 16-bit remainder.
 enum class Split {
   kNone,
-  kState,  // S: its rounding is most of the error of long horizons, and the product is cheap
-  kAll,    // S, the weighted V and P: all that is left is the rounding of the output
+  kScores,  // P: most of the error of o comes from its rounding, and its product is the cheapest
+  kAll,     // P, S and the weighted V: all that is left is the rounding of the output
 };
 
 // kKeyTiles: K rounded up to tiles. kWorkers: math warpgroups of a block, each owning one tile of
@@ -32,7 +32,7 @@ struct SweepConfig {
   static constexpr int kValueBytes = kWorkers * kTileBytes;
   // A stage: q, k, v.
   static constexpr int kStageBytes = 2 * kKeyBytes + kValueBytes;
-  static constexpr int kScoreBytes = (kSplit == Split::kAll ? 2 : 1) * kTileBytes;
+  static constexpr int kScoreBytes = (kSplit == Split::kNone ? 1 : 2) * kTileBytes;
   static constexpr int kThreads = (kWorkers + 1) * 128;
   static constexpr int kMathRegisters = kWorkers == 1 ? 232 : 240;
   static constexpr int kLoadRegisters = 24;
@@ -42,7 +42,7 @@ struct SweepConfig {
 };
 
 template <Split kSplit>
-using Sweep64 = SweepConfig<1, 1, kSplit == Split::kAll ? 3 : 3, 1, 2, kSplit>;
+using Sweep64 = SweepConfig<1, 1, 3, 1, 2, kSplit>;
 template <Split kSplit>
 using Sweep128 = SweepConfig<2, 1, 2, 1, 2, kSplit>;
 template <Split kSplit>

@@ -141,13 +141,13 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
   using P = Products<T, Config>;
   constexpr int kState = 32 * Config::kKeyTiles;  // registers of Sᵀ
   constexpr int kTileBytes = Config::kTileBytes;
-  constexpr bool kSplitState = Config::kSplit != Split::kNone;
+  constexpr bool kSplitScores = Config::kSplit != Split::kNone;
   constexpr bool kSplitAll = Config::kSplit == Split::kAll;
   // With K = 256 the operands of O = S q are converted in two parts, or the registers run out.
-  constexpr int kParts = Config::kKeyTiles > 2 ? (kSplitState ? 4 : 2) : 1;
+  constexpr int kParts = Config::kKeyTiles > 2 ? (kSplitAll ? 4 : 2) : 1;
   // For the same reason P leaves its registers before the remainders need some.
   constexpr bool kPublishFirst = kParts > 1;
-  constexpr bool kPublishEarly = !kPublishFirst && kSplitState && Config::kKeyTiles > 1;
+  constexpr bool kPublishEarly = !kPublishFirst && kSplitAll && Config::kKeyTiles > 1;
 
   const Lane at(threadIdx.x % 128);
   const int barrier = 1 + worker;
@@ -208,12 +208,12 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
         const float x = p[4 * column + 2 * r] * between[8 * (r - column)];
         const float y = p[4 * column + 2 * r + 1] * between[8 * (r - column) - 1];
         high[i] = E::pack(x, y);
-        if constexpr (kSplitAll) low[i] = E::pack(x - E::low(high[i]), y - E::high(high[i]));
+        if constexpr (kSplitScores) low[i] = E::pack(x - E::low(high[i]), y - E::high(high[i]));
       }
       const std::uint32_t address =
           scores_tile + at.row_offset() + (((n + at.matrix / 2) ^ at.row) * 16);
       ptx::store_matrix(address, high);
-      if constexpr (kSplitAll) ptx::store_matrix(address + kTileBytes, low);
+      if constexpr (kSplitScores) ptx::store_matrix(address + kTileBytes, low);
     }
   };
   // O = bf16(Sᵀ) qᵀ, in flight when this returns.
@@ -232,7 +232,7 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
         ptx::wgmma_commit();
         publish_scores();
       }
-      if constexpr (kSplitState) {
+      if constexpr (kSplitAll) {
 #pragma unroll
         for (int i = 0; i < kPart; ++i) {
           b[i] = E::pack(x[2 * i] - E::low(a[i]), x[2 * i + 1] - E::high(a[i]));
@@ -324,7 +324,7 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
       ptx::named_barrier(barrier, 128);
       ptx::wgmma_fence();
       P::values(o, v, scores_tile);
-      if constexpr (kSplitAll) P::values(o, v, scores_tile + kTileBytes);
+      if constexpr (kSplitScores) P::values(o, v, scores_tile + kTileBytes);
       ptx::wgmma_commit();
       ptx::wgmma_wait<0>();
       ptx::wgmma_pin(s);
