@@ -240,7 +240,7 @@ bool run(const Case& c, const DeviceLimits& limits, bool twice) {
 }
 
 PlanOptions forced(const char* kernel, const char* segments = "plain", int runs = 0,
-                   Split split = Split::kScores, double bits = 24) {
+                   Split split = Split::kState, double bits = 24) {
   PlanOptions o;
   o.kernel = kernel;
   o.segments = segments;
@@ -254,10 +254,7 @@ struct Sweep {
   const char* name;
   int K, V;
 };
-constexpr Sweep kSweeps[] = {{"sweep64", 64, 64},
-                             {"sweep128", 128, 128},
-                             {"sweep128-pair", 128, 128},
-                             {"sweep256", 256, 128}};
+constexpr Sweep kSweeps[] = {{"sweep64", 64, 64}, {"sweep128", 128, 128}, {"sweep256", 256, 128}};
 const double kHalf = std::log(2.0);
 
 std::vector<Case> cases(bool small) {
@@ -268,8 +265,14 @@ std::vector<Case> cases(bool small) {
     for (double slope : {kHalf, 0.0}) {
       const std::string at = name + (slope > 0 ? " exact 1/2 " : " exact 1 ");
       const bool state = slope == 0;
-      Case c{.name = at + "plain", .T = 512, .K = s.K, .V = s.V, .state_in = state,
-             .slopes = {slope}, .data = Data::kExact, .options = forced(s.name)};
+      Case c{.name = at + "plain",
+             .T = 512,
+             .K = s.K,
+             .V = s.V,
+             .state_in = state,
+             .slopes = {slope},
+             .data = Data::kExact,
+             .options = forced(s.name)};
       add(c);
       c.name = at + "reverse tail";
       c.T = 333;
@@ -284,23 +287,39 @@ std::vector<Case> cases(bool small) {
       add(c);
       if (small) continue;
       // In fp16 λ^24 is 0: the exact test holds for λ = 1 only.
-      c = {.name = at + "fp16", .T = 300, .K = s.K, .V = s.V, .dtype = DType::kF16,
-           .state_in = state, .slopes = {slope}, .data = Data::kExact, .options = forced(s.name)};
+      c = {.name = at + "fp16",
+           .T = 300,
+           .K = s.K,
+           .V = s.V,
+           .dtype = DType::kF16,
+           .state_in = state,
+           .slopes = {slope},
+           .data = Data::kExact,
+           .options = forced(s.name)};
       if (slope == 0) add(c);
       for (const char* segments : {"warm", "carry"}) {
         for (int runs : {9, 16, 64}) {
-          c = {.name = at + segments + std::to_string(runs), .T = 1000, .K = s.K, .V = s.V,
-               .call = runs == 16 ? Call::kReverse : Call::kForward, .state_in = state,
-               .slopes = {slope}, .data = Data::kExact,
-               .options = forced(s.name, segments, runs, Split::kScores, 1e9)};
+          c = {.name = at + segments + std::to_string(runs),
+               .T = 1000,
+               .K = s.K,
+               .V = s.V,
+               .call = runs == 16 ? Call::kReverse : Call::kForward,
+               .state_in = state,
+               .slopes = {slope},
+               .data = Data::kExact,
+               .options = forced(s.name, segments, runs, Split::kState, 1e9)};
           add(c);
         }
       }
     }
-    for (Split split : {Split::kNone, Split::kScores, Split::kAll}) {
-      const char* words[] = {"unsplit", "scores split", "all split"};
-      Case c{.name = name + " random " + words[static_cast<int>(split)], .T = small ? 200 : 2048,
-             .H = 8, .K = s.K, .V = s.V, .options = forced(s.name, "plain", 0, split)};
+    for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
+      const char* words[] = {"unsplit", "state split", "all split"};
+      Case c{.name = name + " random " + words[static_cast<int>(split)],
+             .T = small ? 200 : 2048,
+             .H = 8,
+             .K = s.K,
+             .V = s.V,
+             .options = forced(s.name, "plain", 0, split)};
       if (split == Split::kAll) c.o_limit = 1.8e-3, c.state_limit = 1e-4;
       add(c);
       c.name += " fp16";
@@ -309,52 +328,98 @@ std::vector<Case> cases(bool small) {
       c.state_limit = 5e-4;
       add(c);
     }
-    Case c{.name = name + " backward", .N = 2, .T = small ? 130 : 1000, .H = 4, .K = s.K, .V = s.V,
+    Case c{.name = name + " backward",
+           .N = 2,
+           .T = small ? 130 : 1000,
+           .H = 4,
+           .K = s.K,
+           .V = s.V,
            .call = Call::kBackward};
     add(c);
     c.name = name + " backward packed";
     c.lengths = {100, 0, 1, 500, 64};
     add(c);
-    c = {.name = name + " strided, gaps", .T = 100, .H = 6, .K = s.K, .V = s.V, .transposed = true,
-         .fused = true, .out_scale = 0.25, .value_scale = 3, .options = forced(s.name)};
+    c = {.name = name + " strided, gaps",
+         .T = 100,
+         .H = 6,
+         .K = s.K,
+         .V = s.V,
+         .transposed = true,
+         .fused = true,
+         .out_scale = 0.25,
+         .value_scale = 3,
+         .options = forced(s.name)};
     add(c);
     c.name += ", reverse";
     c.call = Call::kReverse;
     c.undecayed = c.decay_out = true;
     add(c);
-    c = {.name = name + " undecayed", .T = 70, .K = s.K, .V = s.V, .undecayed = true,
-         .decay_out = true, .options = forced(s.name)};
+    c = {.name = name + " undecayed",
+         .T = 70,
+         .K = s.K,
+         .V = s.V,
+         .undecayed = true,
+         .decay_out = true,
+         .options = forced(s.name)};
     add(c);
     c.T = 40;
     c.name += " short";
     add(c);
-    c = {.name = name + " NaN beside", .H = 4, .K = s.K, .V = s.V, .lengths = {70, 130, 50, 64, 1},
-         .nan_sequence = 1, .options = forced(s.name)};
+    c = {.name = name + " NaN beside",
+         .H = 4,
+         .K = s.K,
+         .V = s.V,
+         .lengths = {70, 130, 50, 64, 1},
+         .nan_sequence = 1,
+         .options = forced(s.name)};
     add(c);
     c.name += ", reverse";
     c.call = Call::kReverse;
     add(c);
     c.nan_sequence = 3;
     add(c);
-    c = {.name = name + " slopes 0 .. 50", .T = small ? 150 : 1500, .H = 8, .K = s.K, .V = s.V,
-         .slopes = {0, 1e-5, 0.01, 0.3, 1, 5, 50, 1e30}, .options = forced(s.name)};
+    c = {.name = name + " slopes 0 .. 50",
+         .T = small ? 150 : 1500,
+         .H = 8,
+         .K = s.K,
+         .V = s.V,
+         .slopes = {0, 1e-5, 0.01, 0.3, 1, 5, 50, 1e30},
+         .options = forced(s.name)};
     add(c);
     if (small) continue;
     for (const char* segments : {"warm", "carry"}) {
-      c = {.name = name + " random " + segments, .N = 1, .T = 5000, .H = 8, .K = s.K, .V = s.V,
+      c = {.name = name + " random " + segments,
+           .N = 1,
+           .T = 5000,
+           .H = 8,
+           .K = s.K,
+           .V = s.V,
            .options = forced(s.name, segments, 60)};
       add(c);
       c.name += " packed reverse";
       c.lengths = {3000, 0, 10, 1000, 700};
       c.call = Call::kReverse;
       add(c);
-      c = {.name = name + " backward " + segments, .N = 1, .T = 3000, .H = 4, .K = s.K, .V = s.V,
-           .call = Call::kBackward, .options = forced("", segments, 60)};
+      c = {.name = name + " backward " + segments,
+           .N = 1,
+           .T = 3000,
+           .H = 4,
+           .K = s.K,
+           .V = s.V,
+           .call = Call::kBackward,
+           .options = forced("", segments, 60)};
       add(c);
     }
   }
-  for (auto [K, V] : {std::pair{16, 64}, {96, 96}, {40, 200}, {80, 8}, {128, 192}, {192, 64},
-                      {256, 256}, {128, 256}, {24, 136}}) {
+  for (auto [K, V] : {std::pair{16, 64},
+                      {96, 96},
+                      {40, 200},
+                      {80, 8},
+                      {128, 192},
+                      {192, 64},
+                      {256, 256},
+                      {128, 256},
+                      {24, 136}}) {
     const std::string name = "padded K " + std::to_string(K) + " V " + std::to_string(V);
     Case c{.name = name, .T = 150, .H = 3, .K = K, .V = V};
     add(c);
@@ -365,8 +430,13 @@ std::vector<Case> cases(bool small) {
   }
   for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
     for (auto [K, V] : {std::pair{64, 64}, {5, 3}, {300, 70}}) {
-      Case c{.name = "general " + std::to_string(K) + "x" + std::to_string(V), .T = 90, .H = 3,
-             .K = K, .V = V, .dtype = dtype, .options = forced("general")};
+      Case c{.name = "general " + std::to_string(K) + "x" + std::to_string(V),
+             .T = 90,
+             .H = 3,
+             .K = K,
+             .V = V,
+             .dtype = dtype,
+             .options = forced("general")};
       add(c);
       c.call = Call::kReverse;
       c.lengths = {20, 0, 33};
@@ -378,16 +448,25 @@ std::vector<Case> cases(bool small) {
   if (!small) {
     for (double factor : {1.0, 0.5, 1e-5}) {
       for (const Sweep& s : kSweeps) {
-        for (Split split : {Split::kScores, Split::kAll}) {
-          Case c{.name = std::string(s.name) + " T 8192 slopes x" + std::to_string(factor), .N = 1,
-                 .T = 8192, .H = 8, .K = s.K, .V = s.V, .state_in = false,
+        for (Split split : {Split::kState, Split::kAll}) {
+          Case c{.name = std::string(s.name) + " T 8192 slopes x" + std::to_string(factor),
+                 .N = 1,
+                 .T = 8192,
+                 .H = 8,
+                 .K = s.K,
+                 .V = s.V,
+                 .state_in = false,
                  .options = forced(s.name, "plain", 0, split)};
           for (float x : alibi_log_decay(8, factor)) c.slopes.push_back(-x);
           add(c);
         }
       }
-      Case c{.name = "backward T 8192 slopes x" + std::to_string(factor), .N = 1, .T = 8192,
-             .H = 8, .call = Call::kBackward, .state_in = false};
+      Case c{.name = "backward T 8192 slopes x" + std::to_string(factor),
+             .N = 1,
+             .T = 8192,
+             .H = 8,
+             .call = Call::kBackward,
+             .state_in = false};
       for (float x : alibi_log_decay(8, factor)) c.slopes.push_back(-x);
       add(c);
     }
@@ -398,19 +477,24 @@ std::vector<Case> cases(bool small) {
 // One token at a time over a pool of states must follow the recurrence.
 bool check_step(DType dtype, int K, int V, bool slots) {
   constexpr int kSteps = 5;
-  Case c{.name = "step", .N = 3, .T = kSteps, .H = 4, .K = K, .V = V, .dtype = dtype,
+  Case c{.name = "step",
+         .N = 3,
+         .T = kSteps,
+         .H = 4,
+         .K = K,
+         .V = V,
+         .dtype = dtype,
          .out_scale = 0.5};
   Operands x;
   AttentionProblem whole = build(c, x)[0];
   AttentionStateOperand pool = x.state(8, c.H, K, V, false, false);
-  const std::vector<std::int64_t> at = slots ? std::vector<std::int64_t>{6, 0, 3}
-                                             : std::vector<std::int64_t>{0, 1, 2};
+  const std::vector<std::int64_t> at =
+      slots ? std::vector<std::int64_t>{6, 0, 3} : std::vector<std::int64_t>{0, 1, 2};
   const std::size_t bytes = 4 * pool.stride_sequence;
   const auto copy = [&](const AttentionStateOperand& to, std::int64_t i,
                         const AttentionStateOperand& from, std::int64_t j) {
     CUDA_OK(cudaMemcpy(static_cast<char*>(to.data) + i * bytes,
-                       static_cast<char*>(from.data) + j * bytes, bytes,
-                       cudaMemcpyDeviceToDevice));
+                       static_cast<char*>(from.data) + j * bytes, bytes, cudaMemcpyDeviceToDevice));
   };
   for (int n = 0; n < 3; ++n) copy(pool, at[n], whole.state_in, n);
   const int size = dtype == DType::kF32 ? 4 : 2;
@@ -421,9 +505,8 @@ bool check_step(DType dtype, int K, int V, bool slots) {
       y->data = static_cast<char*>(y->data) + size * t * y->stride_token;
     }
     p.state_in = p.state_out = pool;
-    const Status status =
-        run_step(p, slots ? std::span<const std::int64_t>(at) : std::span<const std::int64_t>(),
-                 nullptr);
+    const Status status = run_step(
+        p, slots ? std::span<const std::int64_t>(at) : std::span<const std::int64_t>(), nullptr);
     if (!status.ok()) std::printf("     %s\n", status.message().c_str());
   }
   for (int n = 0; n < 3; ++n) copy(whole.state_out, n, pool, at[n]);
@@ -432,8 +515,10 @@ bool check_step(DType dtype, int K, int V, bool slots) {
   const double error = std::sqrt(o.error / o.norm), state = std::sqrt(s.error / s.norm);
   const bool ok = error < 3e-3 && state < 1e-6;
   std::printf("%s step %s K %d V %d%s: o %.2e S %.2e\n", ok ? "ok  " : "FAIL",
-              dtype == DType::kF32 ? "f32" : dtype == DType::kBF16 ? "bf16" : "f16", K, V,
-              slots ? " slots" : "", error, state);
+              dtype == DType::kF32    ? "f32"
+              : dtype == DType::kBF16 ? "bf16"
+                                      : "f16",
+              K, V, slots ? " slots" : "", error, state);
   return ok;
 }
 
@@ -447,8 +532,10 @@ int main(int argc, char** argv) {
   std::string filter;
   bool small = false;
   for (int i = 1; i < argc; ++i) {
-    if (std::string(argv[i]) == "small") small = true;
-    else filter = argv[i];
+    if (std::string(argv[i]) == "small")
+      small = true;
+    else
+      filter = argv[i];
   }
   const Status ready = prepare_kernels();
   if (!ready.ok()) {

@@ -21,12 +21,12 @@
 
 namespace tnl::cuda::device_test {
 
-#define CUDA_OK(call)                                                                          \
-  do {                                                                                         \
-    if (const cudaError_t error = (call); error != cudaSuccess) {                              \
-      std::printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error));    \
-      std::exit(3);                                                                            \
-    }                                                                                          \
+#define CUDA_OK(call)                                                                       \
+  do {                                                                                      \
+    if (const cudaError_t error = (call); error != cudaSuccess) {                           \
+      std::printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error)); \
+      std::exit(3);                                                                         \
+    }                                                                                       \
   } while (0)
 
 // Device memory that frees itself, filled with NaN bits.
@@ -101,8 +101,9 @@ __global__ void fill_kernel(AttentionOperand x, Fill fill, std::uint32_t seed, s
     const int c = i % columns, h = (i / columns) % heads;
     const std::int64_t t = i / columns / heads;
     const float value = value_at(fill, seed, n, t, h, c, columns);
-    static_cast<T*>(x.data)[n * x.stride_batch + (begin + t) * x.stride_token + h * x.stride_head +
-                            c] = static_cast<T>(value);
+    static_cast<T*>(
+        x.data)[n * x.stride_batch + (begin + t) * x.stride_token + h * x.stride_head + c] =
+        static_cast<T>(value);
   }
 }
 
@@ -113,8 +114,8 @@ __global__ void reference_kernel(AttentionProblem p, const double* decay, std::i
                                  double* state_out) {
   extern __shared__ double shared[];
   const int K = p.key_dim, column = threadIdx.x % 16, part = threadIdx.x / 16, parts = 16;
-  double* S = shared;             // [K, 16]
-  double* sums = S + 16 * K;      // [16, 16]
+  double* S = shared;         // [K, 16]
+  double* sums = S + 16 * K;  // [16, 16]
   double *q = sums + 256, *k = q + K;
   const int h = blockIdx.x, v = blockIdx.y * 16 + column;
   const bool inside = v < p.value_dim;
@@ -125,10 +126,10 @@ __global__ void reference_kernel(AttentionProblem p, const double* decay, std::i
   for (int i = part; i < K; i += parts) {
     const AttentionStateOperand& s = p.state_in;
     S[i * 16 + column] =
-        inside && s.data ? static_cast<const float*>(
-                               s.data)[n * s.stride_sequence + h * s.stride_head +
-                                       i * s.stride_k + v * s.stride_v]
-                         : 0.0;
+        inside && s.data
+            ? static_cast<const float*>(s.data)[n * s.stride_sequence + h * s.stride_head +
+                                                i * s.stride_k + v * s.stride_v]
+            : 0.0;
   }
   for (std::int64_t step = 0; step < length; ++step) {
     const std::int64_t t = p.reverse ? length - 1 - step : step;
@@ -155,8 +156,7 @@ __global__ void reference_kernel(AttentionProblem p, const double* decay, std::i
     }
   }
   if (!inside) return;
-  const double a =
-      p.decay_state_out && !(length == 0 && p.state_enters_undecayed) ? decay[h] : 1;
+  const double a = p.decay_state_out && !(length == 0 && p.state_enters_undecayed) ? decay[h] : 1;
   for (int i = part; i < K; i += parts) {
     state_out[(std::int64_t{h} * K + i) * p.value_dim + v] = a * S[i * 16 + column];
   }
@@ -194,9 +194,10 @@ __global__ void compare_output(AttentionProblem p, std::int64_t n, std::int64_t 
   for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < count;
        i += std::int64_t{gridDim.x} * blockDim.x) {
     const std::int64_t v = i % V, h = (i / V) % p.heads, t = begin + i / V / p.heads;
-    compare_one(static_cast<const T*>(p.o.data)[n * p.o.stride_batch + t * p.o.stride_token +
-                                                h * p.o.stride_head + v],
-                o[(t * p.heads + h) * V + v], s);
+    compare_one(
+        static_cast<const T*>(
+            p.o.data)[n * p.o.stride_batch + t * p.o.stride_token + h * p.o.stride_head + v],
+        o[(t * p.heads + h) * V + v], s);
   }
   add_sums(s, total);
 }
@@ -209,9 +210,10 @@ static __global__ void compare_state(AttentionProblem p, std::int64_t n, const d
   for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < count;
        i += std::int64_t{gridDim.x} * blockDim.x) {
     const std::int64_t v = i % V, k = (i / V) % K, h = i / V / K;
-    compare_one(static_cast<const float*>(x.data)[n * x.stride_sequence + h * x.stride_head +
-                                                  k * x.stride_k + v * x.stride_v],
-                state[i], s);
+    compare_one(
+        static_cast<const float*>(
+            x.data)[n * x.stride_sequence + h * x.stride_head + k * x.stride_k + v * x.stride_v],
+        state[i], s);
   }
   add_sums(s, total);
 }
@@ -241,8 +243,8 @@ inline void compare(const AttentionProblem& p, std::int64_t skip, Sums& output, 
     // The fp32 nearest to log 1/2 stands for exactly 1/2: the kernels round log2 λ to -1.
     decay[h] = x == static_cast<double>(static_cast<float>(-std::log(2.0))) ? 0.5 : std::exp(x);
   }
-  Memory decay_memory(p.heads * 8), sums(2 * sizeof(Sums)), states(p.heads * p.key_dim *
-                                                                   p.value_dim * 8);
+  Memory decay_memory(p.heads * 8), sums(2 * sizeof(Sums)),
+      states(p.heads * p.key_dim * p.value_dim * 8);
   CUDA_OK(cudaMemcpy(decay_memory.get(), decay.data(), p.heads * 8, cudaMemcpyHostToDevice));
   CUDA_OK(cudaMemset(sums.get(), 0, 2 * sizeof(Sums)));
   std::int64_t rows = p.tokens;
@@ -257,12 +259,11 @@ inline void compare(const AttentionProblem& p, std::int64_t skip, Sums& output, 
     for (std::int64_t n = 0; n < p.sequences; ++n) {
       if (n == skip) continue;
       const dim3 grid(p.heads, (p.value_dim + 15) / 16);
-      reference_kernel<T><<<grid, 256, bytes>>>(p, static_cast<double*>(decay_memory.get()), n,
-                                                p.begin(n), p.length(n),
-                                                static_cast<double*>(o.get()),
-                                                static_cast<double*>(states.get()));
-      compare_output<T><<<132, 256>>>(p, n, p.begin(n), p.length(n),
-                                      static_cast<double*>(o.get()), total);
+      reference_kernel<T><<<grid, 256, bytes>>>(
+          p, static_cast<double*>(decay_memory.get()), n, p.begin(n), p.length(n),
+          static_cast<double*>(o.get()), static_cast<double*>(states.get()));
+      compare_output<T>
+          <<<132, 256>>>(p, n, p.begin(n), p.length(n), static_cast<double*>(o.get()), total);
       if (p.state_out.data != nullptr) {
         compare_state<<<132, 256>>>(p, n, static_cast<double*>(states.get()), total + 1);
       }

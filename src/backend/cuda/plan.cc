@@ -19,11 +19,10 @@ template <template <Split> class Config>
 SweepShape shape_of(Split split) {
   const auto shape = [](auto config) {
     using C = decltype(config);
-    return SweepShape{C::kKeyTiles,    C::kWorkers, C::kCluster,
-                      C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+    return SweepShape{C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
   };
   if (split == Split::kNone) return shape(Config<Split::kNone>{});
-  if (split == Split::kScores) return shape(Config<Split::kScores>{});
+  if (split == Split::kState) return shape(Config<Split::kState>{});
   return shape(Config<Split::kAll>{});
 }
 
@@ -53,17 +52,15 @@ int tiles_of(std::int64_t columns) {
 Kernel choose_kernel(const AttentionProblem& p, const DeviceLimits& limits) {
   if (!sweepable(p, limits)) return Kernel::kGeneral;
   if (p.key_dim <= 64) return Kernel::kSweep64;
-  if (p.key_dim > 128) return Kernel::kSweep256;
-  return tiles_of(p.value_dim) % 2 == 0 ? Kernel::kSweep128Pair : Kernel::kSweep128;
+  return p.key_dim <= 128 ? Kernel::kSweep128 : Kernel::kSweep256;
 }
 
 Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
                              const DeviceLimits& limits) {
-  for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep128Pair,
-                        Kernel::kSweep256, Kernel::kGeneral}) {
+  for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep256, Kernel::kGeneral}) {
     if (name != kernel_name(kernel)) continue;
     if (kernel == Kernel::kGeneral) return kernel;
-    const SweepShape shape = sweep_shape(kernel, Split::kScores);
+    const SweepShape shape = sweep_shape(kernel, Split::kState);
     if (!sweepable(p, limits)) {
       return invalid_argument(
           fmt::format("kernel '{}': the call needs a device of compute capability 9.x, bf16 or "
@@ -75,16 +72,10 @@ Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
       return invalid_argument(fmt::format("kernel '{}': found K = {}, expected at most {}", name,
                                           p.key_dim, kTile * shape.key_tiles));
     }
-    if (shape.cluster > 1 && tiles_of(p.value_dim) % shape.cluster != 0) {
-      return invalid_argument(
-          fmt::format("kernel '{}': found V = {}, expected an even number of "
-                      "tiles of 64 columns",
-                      name, p.value_dim));
-    }
     return kernel;
   }
-  return invalid_argument(fmt::format(
-      "kernel: found '{}', expected sweep64, sweep128, sweep128-pair, sweep256 or general", name));
+  return invalid_argument(
+      fmt::format("kernel: found '{}', expected sweep64, sweep128, sweep256 or general", name));
 }
 
 std::size_t align(std::size_t bytes) {
@@ -99,8 +90,6 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep64>(split);
     case Kernel::kSweep128:
       return shape_of<Sweep128>(split);
-    case Kernel::kSweep128Pair:
-      return shape_of<Sweep128Pair>(split);
     case Kernel::kSweep256:
       return shape_of<Sweep256>(split);
     case Kernel::kGeneral:
@@ -128,8 +117,6 @@ const char* kernel_name(Kernel kernel) {
       return "sweep64";
     case Kernel::kSweep128:
       return "sweep128";
-    case Kernel::kSweep128Pair:
-      return "sweep128-pair";
     case Kernel::kSweep256:
       return "sweep256";
     case Kernel::kGeneral:

@@ -25,11 +25,10 @@ struct DeviceLimits {
 };
 
 enum class Kernel {
-  kSweep64,       // K <= 64
-  kSweep128,      // K <= 128
-  kSweep128Pair,  // the same, two blocks sharing q and k
-  kSweep256,      // K <= 256, two workers a block
-  kGeneral,       // any K, V, strides and dtype; token by token
+  kSweep64,   // K <= 64, one tile of V a block
+  kSweep128,  // K <= 128, two
+  kSweep256,  // K <= 256, two
+  kGeneral,   // any K, V, strides and dtype; token by token
 };
 
 // How a long sequence is spread over blocks.
@@ -40,11 +39,10 @@ enum class Segments {
 };
 
 struct PlanOptions {
-  std::string
-      kernel;  // "sweep64", "sweep128", "sweep128-pair", "sweep256", "general"; empty: chosen
+  std::string kernel;    // "sweep64", "sweep128", "sweep256", "general"; empty: chosen
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
-  Split split = Split::kScores;
+  Split split = Split::kState;
   double horizon_bits = 24;  // a state this many halvings old is taken as forgotten
 };
 
@@ -58,7 +56,7 @@ struct ScanItem {
 // One launch of the sweep, or of its three kernels where the plan carries states.
 struct LaunchPlan {
   Kernel kernel = Kernel::kGeneral;
-  Split split = Split::kScores;
+  Split split = Split::kState;
   Segments segments = Segments::kPlain;
   std::vector<int> calls;  // which of the problems
   int value_tiles = 1;     // tiles of V the workers cover
@@ -84,7 +82,7 @@ Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const De
 
 // Threads, dynamic shared memory and blocks a multiprocessor of a sweep kernel.
 struct SweepShape {
-  int key_tiles, workers, cluster, blocks_per_multiprocessor, threads;
+  int key_tiles, workers, blocks_per_multiprocessor, threads;
   std::size_t shared_bytes;
 };
 SweepShape sweep_shape(Kernel kernel, Split split);

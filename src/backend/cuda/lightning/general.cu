@@ -40,14 +40,15 @@ __device__ __forceinline__ T* row_of(const Operand& x, const GeneralParams& p, s
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) general_kernel(const __grid_constant__ GeneralParams p) {
+__global__ void __launch_bounds__(kThreads)
+    general_kernel(const __grid_constant__ GeneralParams p) {
   extern __shared__ float shared[];
   const int columns = p.columns, parts = kThreads / columns;
   const int K = static_cast<int>(p.key_dim);
-  float* state = shared;               // [K, columns]
-  float* q = state + K * columns;      // [K]
-  float* k = q + K;                    // [K]
-  float* sums = k + K;                 // [parts, columns]
+  float* state = shared;           // [K, columns]
+  float* q = state + K * columns;  // [K]
+  float* k = q + K;                // [K]
+  float* sums = k + K;             // [parts, columns]
   const int column = threadIdx.x % columns, part = threadIdx.x / columns;
   const std::int64_t value = std::int64_t{blockIdx.x} * columns + column;
   const bool inside = value < p.value_dim;
@@ -55,9 +56,9 @@ __global__ void __launch_bounds__(kThreads) general_kernel(const __grid_constant
   const std::int64_t length = p.length[blockIdx.z], begin = p.begin[blockIdx.z];
   const float decay = p.decay[blockIdx.y];
   const auto state_at = [&](const AttentionStateOperand& x, int row) -> float& {
-    return static_cast<float*>(x.data)[p.slot[blockIdx.z] * x.stride_sequence +
-                                       head * x.stride_head + row * x.stride_k +
-                                       value * x.stride_v];
+    return static_cast<float*>(
+        x.data)[p.slot[blockIdx.z] * x.stride_sequence + head * x.stride_head + row * x.stride_k +
+                value * x.stride_v];
   };
 
   for (int row = part; row < K; row += parts) {

@@ -11,8 +11,8 @@ SweepFunction instance_for(Split split) {
   switch (split) {
     case Split::kNone:
       return sweep_kernel<T, Config<Split::kNone>>;
-    case Split::kScores:
-      return sweep_kernel<T, Config<Split::kScores>>;
+    case Split::kState:
+      return sweep_kernel<T, Config<Split::kState>>;
     default:
       return sweep_kernel<T, Config<Split::kAll>>;
   }

@@ -18,7 +18,6 @@ struct SweepParams;
 using SweepFunction = void (*)(SweepParams);
 SweepFunction sweep64_function(DType dtype, Split split);
 SweepFunction sweep128_function(DType dtype, Split split);
-SweepFunction sweep128_pair_function(DType dtype, Split split);
 SweepFunction sweep256_function(DType dtype, Split split);
 
 // Once a device, before the first launch: raises the kernels' shared memory limits.

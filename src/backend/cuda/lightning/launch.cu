@@ -19,8 +19,6 @@ SweepFunction sweep_function(Kernel kernel, DType dtype, Split split) {
       return sweep64_function(dtype, split);
     case Kernel::kSweep128:
       return sweep128_function(dtype, split);
-    case Kernel::kSweep128Pair:
-      return sweep128_pair_function(dtype, split);
     case Kernel::kSweep256:
       return sweep256_function(dtype, split);
     case Kernel::kGeneral:
@@ -74,13 +72,6 @@ Status launch_sweep(SweepFunction function, const SweepShape& shape, SweepParams
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {static_cast<unsigned>(shape.cluster), 1, 1};
-  if (shape.cluster > 1) {
-    config.attrs = &cluster;
-    config.numAttrs = 1;
-  }
   void* arguments[] = {&params};
   return cuda_status(
       cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(function), arguments),
@@ -154,17 +145,15 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
 }  // namespace
 
 Status prepare_kernels() {
-  for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep128Pair,
-                        Kernel::kSweep256}) {
-    for (Split split : {Split::kNone, Split::kScores, Split::kAll}) {
+  for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep256}) {
+    for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
       for (DType dtype : {DType::kBF16, DType::kF16}) {
-        const void* function =
-            reinterpret_cast<const void*>(sweep_function(kernel, dtype, split));
+        const void* function = reinterpret_cast<const void*>(sweep_function(kernel, dtype, split));
         const SweepShape shape = sweep_shape(kernel, split);
-        TNL_TRY(cuda_status(cudaFuncSetAttribute(function,
-                                                 cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                 static_cast<int>(shape.shared_bytes)),
-                            kernel_name(kernel)));
+        TNL_TRY(
+            cuda_status(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                             static_cast<int>(shape.shared_bytes)),
+                        kernel_name(kernel)));
       }
     }
   }

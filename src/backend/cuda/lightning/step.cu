@@ -102,9 +102,9 @@ bool steps_fast(const AttentionProblem& p) {
   return p.state_in.data == s.data && s.stride_v == 1 && s.stride_k % 4 == 0 &&
          s.stride_head % 4 == 0 && s.stride_sequence % 4 == 0 &&
          reinterpret_cast<std::uintptr_t>(s.data) % 16 == 0 && p.value_dim % 4 == 0 &&
-         p.value_dim > 0 && p.value_dim <= kMaxColumns && p.key_dim <= kMaxKeys &&
-         p.tokens == 1 && p.cu_seqlens.empty() && !p.state_enters_undecayed &&
-         !p.decay_state_out && p.dtype != DType::kF64;
+         p.value_dim > 0 && p.value_dim <= kMaxColumns && p.key_dim <= kMaxKeys && p.tokens == 1 &&
+         p.cu_seqlens.empty() && !p.state_enters_undecayed && !p.decay_state_out &&
+         p.dtype != DType::kF64;
 }
 
 StepOperand operand(const AttentionOperand& x) {

@@ -34,15 +34,14 @@ __device__ __forceinline__ WorkItem uniform_item(const SweepParams& params, int 
 
 // One thread: brings in chunk after chunk as the stages fall free.
 template <class Config>
-__device__ __forceinline__ void load_chunks(const SweepCall& call, const WorkItem& item,
-                                            int first_value_tile, int rank, int chunks,
-                                            std::uint32_t tiles,
-                                            const RingBarriers<Config::kStages>& barriers) {
+__device__ __forceinline__ void load_chunks(const Block<Config>& block, int first_value_tile) {
+  const SweepCall& call = block.call;
+  const WorkItem& item = block.item;
   RingPosition<Config::kStages> at;
-  for (int c = 0; c < chunks; ++c, at.advance()) {
-    if (c >= Config::kStages) ptx::mbarrier_wait(barriers.empty_at(at.stage), at.parity ^ 1);
-    const std::uint32_t full = barriers.full_at(at.stage);
-    const std::uint32_t q = tiles + at.stage * Config::kStageBytes;
+  for (int c = 0; c < block.chunks; ++c, at.advance()) {
+    if (c >= Config::kStages) ptx::mbarrier_wait(block.ring.empty_at(at.stage), at.parity ^ 1);
+    const std::uint32_t full = block.ring.full_at(at.stage);
+    const std::uint32_t q = block.stage(at.stage);
     const std::uint32_t k = q + Config::kKeyBytes, v = k + Config::kKeyBytes;
     const bool with_output = c >= item.warm_chunks;
     ptx::mbarrier_arrive_expect(full,
@@ -52,15 +51,8 @@ __device__ __forceinline__ void load_chunks(const SweepCall& call, const WorkIte
 #pragma unroll
     for (int tile = 0; tile < Config::kKeyTiles; ++tile) {
       origin.column = tile * kTile;
-      const std::uint32_t offset = tile * Config::kTileBytes;
-      if constexpr (Config::kCluster == 1) {
-        ptx::tma_load(k + offset, &call.k, full, origin);
-        if (with_output) ptx::tma_load(q + offset, &call.q, full, origin);
-      } else if (tile % Config::kCluster == rank) {
-        constexpr std::uint16_t kEveryone = (1 << Config::kCluster) - 1;
-        ptx::tma_load_multicast(k + offset, &call.k, full, origin, kEveryone);
-        if (with_output) ptx::tma_load_multicast(q + offset, &call.q, full, origin, kEveryone);
-      }
+      ptx::tma_load(k + tile * Config::kTileBytes, &call.k, full, origin);
+      if (with_output) ptx::tma_load(q + tile * Config::kTileBytes, &call.q, full, origin);
     }
 #pragma unroll
     for (int worker = 0; worker < Config::kWorkers; ++worker) {
@@ -75,45 +67,49 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
     sweep_kernel(const __grid_constant__ SweepParams params) {
   extern __shared__ std::uint8_t dynamic_shared[];
   __shared__ DecayTable table;
-  __shared__ RingBarriers<Config::kStages> barriers;
-  const std::uint32_t tiles = (ptx::shared_address(dynamic_shared) + 1023) & ~1023u;
+  __shared__ RingBarriers<Config::kStages> ring;
+  __shared__ RingBarriers<2> scores;
 
   const int group = blockIdx.x / params.blocks_per_item;
-  const int block = blockIdx.x % params.blocks_per_item;
-  const WorkItem item =
-      params.work != nullptr ? params.work[group] : uniform_item(params, group);
+  const int first_value_tile = blockIdx.x % params.blocks_per_item * Config::kWorkers;
+  const WorkItem item = params.work != nullptr ? params.work[group] : uniform_item(params, group);
   const SweepCall& call = params.calls[item.call];
-  const int thread = threadIdx.x;
   const int output_chunks = (item.tokens + kChunk - 1) / kChunk;
-  const int chunks = item.warm_chunks + output_chunks;
-  const int last_tokens = output_chunks == 0 ? kChunk : item.tokens - (output_chunks - 1) * kChunk;
+  const Block<Config> block{
+      params,
+      call,
+      item,
+      table,
+      ring,
+      scores,
+      (ptx::shared_address(dynamic_shared) + 1023) & ~1023u,
+      item.warm_chunks + output_chunks,
+      output_chunks == 0 ? kChunk : item.tokens - (output_chunks - 1) * kChunk};
 
-  if (thread == 0) barriers.init(4 * Config::kWorkers * Config::kCluster);
+  const int thread = threadIdx.x, role = thread / 128;
+  if (thread == 0) {
+    ring.init(1, 4 * (Config::kWorkers + Config::kScorers));
+    scores.init(4, 4 * Config::kWorkers);
+  }
   if (thread < 128) {
     const HeadDecay decay =
         params.decay != nullptr ? params.decay[item.head] : params.inline_decay[item.head];
-    fill_decay_table(table, decay, call, last_tokens, thread);
+    fill_decay_table(table, decay, call, block.last_tokens, thread);
   }
   __syncthreads();
-  if constexpr (Config::kCluster > 1) ptx::cluster_barrier();
 
-  const int first_value_tile = block * Config::kWorkers;
-  if (thread >= Config::kWorkers * 128) {
-    ptx::give_registers<Config::kLoadRegisters>();
-    if (thread == Config::kWorkers * 128) {
-      load_chunks<Config>(call, item, first_value_tile, block % Config::kCluster, chunks, tiles,
-                          barriers);
-    }
+  if (role < Config::kWorkers) {
+    ptx::take_registers<Config::kWorkerRegisters>();
+    const int worker = Config::kWorkers == 1 ? 0 : role;
+    compute_chunks<T, Config>(block, worker, first_value_tile + worker);
+  } else if (Config::kScorers > 0 && role == Config::kWorkers) {
+    ptx::give_registers<Config::kScorerRegisters>();
+    if constexpr (Config::kScorers > 0) score_chunks<T, Config>(block);
   } else {
-    ptx::take_registers<Config::kMathRegisters>();
-    const int worker = Config::kWorkers == 1 ? 0 : thread / 128;
-    compute_chunks<T, Config>(params, call, item, table, barriers, tiles, worker,
-                              first_value_tile + worker, chunks, last_tokens);
-  }
-  // No block leaves while another may still write to its shared memory.
-  if constexpr (Config::kCluster > 1) {
-    __syncwarp();
-    ptx::cluster_barrier();
+    ptx::give_registers<Config::kLoaderRegisters>();
+    if (thread == (Config::kWorkers + Config::kScorers) * 128) {
+      load_chunks<Config>(block, first_value_tile);
+    }
   }
 }
 

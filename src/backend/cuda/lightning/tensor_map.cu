@@ -40,9 +40,9 @@ Status encode_operand(const AttentionProblem& problem, const AttentionOperand& o
   const auto stride = [](std::int64_t length, std::int64_t elements) {
     return static_cast<cuuint64_t>(length > 1 ? 2 * elements : 16);
   };
-  const cuuint64_t shape[4] = {
-      static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(tokens),
-      static_cast<cuuint64_t>(problem.heads), static_cast<cuuint64_t>(batches)};
+  const cuuint64_t shape[4] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(tokens),
+                               static_cast<cuuint64_t>(problem.heads),
+                               static_cast<cuuint64_t>(batches)};
   const cuuint64_t strides[3] = {stride(tokens, operand.stride_token),
                                  stride(problem.heads, operand.stride_head),
                                  stride(batches, operand.stride_batch)};
@@ -52,10 +52,9 @@ Status encode_operand(const AttentionProblem& problem, const AttentionOperand& o
   // A row of one tile is 128 bytes; where a head has more, its neighbour is wanted next.
   const auto promotion =
       columns <= kTile ? CU_TENSOR_MAP_L2_PROMOTION_L2_128B : CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
-  const CUresult result =
-      (*encode)(&map, type, 4, operand.data, shape, strides, box, steps,
-                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, promotion,
-                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = (*encode)(&map, type, 4, operand.data, shape, strides, box, steps,
+                                    CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                    promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {
     return internal_error("cuTensorMapEncodeTiled refused an operand of attention: error " +
                           std::to_string(static_cast<int>(result)));

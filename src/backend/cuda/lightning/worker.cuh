@@ -1,165 +1,102 @@
-// The math warpgroup of the sweep: fragments, one chunk's products, states in and out.
+// The math warpgroups of the sweep: workers, which own a tile of V, and the scorer, which computes
+// P for them where the configuration has one.
 #pragma once
 
-#include "backend/cuda/lightning/params.cuh"
-#include "backend/cuda/lightning/sweep_config.h"
-#include "backend/cuda/ptx/matrix.cuh"
-#include "backend/cuda/ptx/sync.cuh"
+#include "backend/cuda/lightning/fragments.cuh"
 #include "backend/cuda/ptx/tma.cuh"
-#include "backend/cuda/ptx/wgmma.cuh"
-#include "backend/cuda/tile/decay_table.cuh"
-#include "backend/cuda/tile/element.cuh"
-#include "backend/cuda/tile/ring.cuh"
 #include "backend/cuda/tile/state_io.cuh"
 
 namespace tnl::cuda {
 
-// Where a thread stands in the fragments of an m64 accumulator: element 4 n + e of a thread lies in
-// row 16 warp + group + 8 (e / 2) and column 8 n + pair + e % 2.
-struct Lane {
-  int thread, warp, lane, group, pair;
-  int matrix, row;  // for ldmatrix and stmatrix: which 8x8 tile and which of its rows
-
-  __device__ __forceinline__ explicit Lane(int thread_)
-      : thread(thread_),
-        warp(thread_ / 32),
-        lane(thread_ % 32),
-        group(lane / 4),
-        pair(2 * (lane % 4)),
-        matrix(lane / 8),
-        row(lane % 8) {}
-
-  // Byte offset in a swizzled 64x64 tile of 8 tokens by 64 values, read or written transposed.
-  __device__ __forceinline__ std::uint32_t transposed_offset() const {
-    return ((matrix / 2) * 8 + row) * 128 + (((2 * warp + (matrix & 1)) ^ row) * 16);
-  }
-  // The same for rows 16 warp .. of a row-major tile, 16-byte column block 0.
-  __device__ __forceinline__ std::uint32_t row_offset() const {
-    return (16 * warp + (matrix & 1) * 8 + row) * 128;
-  }
-};
-
-template <class T, class Config>
-struct Products {
-  static constexpr int kTileBytes = Config::kTileBytes;
-  static constexpr int kSteps = 4 * Config::kKeyTiles;  // of 16 along K
-
-  // P = q kᵀ, both with K contiguous.
-  static __device__ __forceinline__ void scores(float (&p)[32], std::uint32_t q, std::uint32_t k) {
-#pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-      const std::uint32_t offset = (step / 4) * (kTileBytes >> 4) + (step % 4) * 2;
-      ptx::wgmma_ss(T{}, p, ptx::wgmma_descriptor(q, 16) + offset,
-                    ptx::wgmma_descriptor(k, 16) + offset, step > 0);
-    }
-  }
-
-  // O (+)= A qᵀ for steps first .. first + count of K; A: 4 registers a step.
-  static __device__ __forceinline__ void query(float (&o)[32], const std::uint32_t* a,
-                                               std::uint32_t q, int first, int count,
-                                               bool accumulate) {
-#pragma unroll
-    for (int i = 0; i < count; ++i) {
-      const int step = first + i;
-      const std::uint32_t offset = (step / 4) * (kTileBytes >> 4) + (step % 4) * 2;
-      ptx::wgmma_rs<false>(T{}, o, a + 4 * i, ptx::wgmma_descriptor(q, 16) + offset,
-                           accumulate || i > 0);
-    }
-  }
-
-  // O += A Pᵀ over the 64 keys.
-  static __device__ __forceinline__ void values(float (&o)[32], const std::uint32_t* a,
-                                                std::uint32_t p) {
-#pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      ptx::wgmma_rs<false>(T{}, o, a + 4 * step, ptx::wgmma_descriptor(p, 16) + step * 2, 1);
-    }
-  }
-
-  // S += A k over the 64 keys; k is read with its rows along the reduction.
-  static __device__ __forceinline__ void state(float (&s)[32 * Config::kKeyTiles],
-                                               const std::uint32_t* a, std::uint32_t k) {
-#pragma unroll
-    for (int step = 0; step < 4; ++step) {
-      const std::uint64_t b = ptx::wgmma_descriptor(k, kTileBytes) + step * (2048 >> 4);
-      if constexpr (Config::kKeyTiles == 1) {
-        ptx::wgmma_rs<true>(T{}, s, a + 4 * step, b, 1);
-      } else {
-#pragma unroll
-        for (int half = 0; half < Config::kKeyTiles / 2; ++half) {
-          ptx::wgmma_rs<true>(T{}, reinterpret_cast<float(&)[64]>(s[64 * half]), a + 4 * step,
-                              b + half * (2 * kTileBytes >> 4), 1);
-        }
-      }
-    }
-  }
-};
-
-// Rows of a partial chunk that hold no token become zeros, whatever lies there in memory: the next
-// sequence of a packed batch, or nothing. 0 · NaN would spread through the products otherwise.
+// What every role of a block knows.
 template <class Config>
-__device__ __forceinline__ void clear_missing_rows(std::uint32_t stage, int tokens, bool reverse,
-                                                   int thread) {
-  const int first = reverse ? 0 : tokens, count = kChunk - tokens;
-  constexpr int kTiles = Config::kKeyTiles + Config::kWorkers;  // k, then v
-  for (int i = thread; i < kTiles * count * 8; i += 128) {
-    const int tile = i / (count * 8), within = i % (count * 8);
-    const std::uint32_t address = stage + Config::kKeyBytes + tile * Config::kTileBytes +
-                                  (first + within / 8) * 128 + (within % 8) * 16;
-    asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(address), "r"(0) : "memory");
-  }
-  ptx::fence_proxy_async();
-}
+struct Block {
+  const SweepParams& params;
+  const SweepCall& call;
+  const WorkItem& item;
+  const DecayTable& table;
+  const RingBarriers<Config::kStages>& ring;  // q, k, v
+  const RingBarriers<2>& scores;              // P, where a scorer makes it
+  std::uint32_t tiles;                        // start of the stages
+  int chunks, last_tokens;                    // of the last chunk
 
-// The rows of a partial chunk's output tile that are tokens, 16 bytes at a time.
-__device__ __forceinline__ void store_rows(const SweepCall& call, const WorkItem& item,
-                                           std::uint32_t tile, int first_row, int value_tile,
-                                           int tokens, int thread) {
-  const int first = call.reverse ? kChunk - tokens : 0;
-  char* base = static_cast<char*>(call.o_data) +
-               2 * (item.batch * call.o_stride_batch + item.head * call.o_stride_head);
-  for (int i = thread; i < tokens * 8; i += 128) {
-    const int row = first + i / 8, piece = i % 8, column = value_tile * kTile + piece * 8;
-    if (column >= call.value_dim) continue;
-    uint4 x;
-    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
-                 : "r"(tile + row * 128 + ((piece ^ (row & 7)) * 16))
-                 : "memory");
-    const std::int64_t offset = (std::int64_t{first_row} + row) * call.o_stride_token + column;
-    *reinterpret_cast<uint4*>(base + 2 * offset) = x;
+  __device__ __forceinline__ std::uint32_t stage(int i) const {
+    return tiles + i * Config::kStageBytes;
+  }
+  __device__ __forceinline__ std::uint32_t scores_tile(int i) const {
+    return tiles + Config::kScoresOffset + i * Config::kScoreBytes;
+  }
+  // Waits for a chunk and clears its rows that hold no token.
+  __device__ __forceinline__ void await(RingPosition<Config::kStages> at, bool last, int barrier,
+                                        int thread) const {
+    ptx::mbarrier_wait(ring.full_at(at.stage), at.parity);
+    if (last && last_tokens < kChunk) {
+      clear_missing_rows<Config>(stage(at.stage), last_tokens, call.reverse, thread);
+      ptx::named_barrier(barrier, 128);
+    }
+  }
+};
+
+// Computes P of chunk after chunk, up to two ahead of the workers.
+template <class T, class Config>
+__device__ __forceinline__ void score_chunks(const Block<Config>& block) {
+  const Lane at(threadIdx.x % 128);
+  constexpr int kBarrier = 1 + Config::kWorkers;
+  const ScoreDecay<true> decay(block.table, at);
+  RingPosition<Config::kStages> ring;
+  RingPosition<2> buffer;
+  float p[32];
+  for (int c = 0; c < block.item.warm_chunks; ++c, ring.advance()) {
+    ptx::mbarrier_wait(block.ring.full_at(ring.stage), ring.parity);
+    if (at.lane == 0) ptx::mbarrier_arrive(block.ring.empty_at(ring.stage));
+  }
+  const int outputs = block.chunks - block.item.warm_chunks;
+#pragma unroll 1
+  for (int c = 0; c < outputs; ++c, ring.advance(), buffer.advance()) {
+    block.await(ring, c + 1 == outputs, kBarrier, at.thread);
+    const std::uint32_t q = block.stage(ring.stage);
+    ptx::wgmma_pin(p);
+    ptx::wgmma_fence();
+    Products<T, Config>::scores(p, q, q + Config::kKeyBytes);
+    ptx::wgmma_commit();
+    if (c >= 2) ptx::mbarrier_wait(block.scores.empty_at(buffer.stage), buffer.parity ^ 1);
+    ptx::wgmma_wait<0>();
+    ptx::wgmma_pin(p);
+    if (at.lane == 0) ptx::mbarrier_arrive(block.ring.empty_at(ring.stage));
+    publish_scores<Element<T>, Config::kSplit == Split::kAll>(
+        p, decay, block.scores_tile(buffer.stage), Config::kTileBytes, at);
+    ptx::fence_proxy_async();
+    __syncwarp();
+    if (at.lane == 0) ptx::mbarrier_arrive(block.scores.full_at(buffer.stage));
   }
 }
 
 template <class T, class Config>
-__device__ __forceinline__ void compute_chunks(const SweepParams& params, const SweepCall& call,
-                                               const WorkItem& item, const DecayTable& table,
-                                               const RingBarriers<Config::kStages>& barriers,
-                                               std::uint32_t tiles, int worker, int value_tile,
-                                               int chunks, int last_tokens) {
+__device__ __forceinline__ void compute_chunks(const Block<Config>& block, int worker,
+                                               int value_tile) {
+  const SweepParams& params = block.params;
+  const SweepCall& call = block.call;
+  const WorkItem& item = block.item;
+  const DecayTable& table = block.table;
+  const int chunks = block.chunks, last_tokens = block.last_tokens;
   using E = Element<T>;
   using P = Products<T, Config>;
   constexpr int kState = 32 * Config::kKeyTiles;  // registers of Sᵀ
   constexpr int kTileBytes = Config::kTileBytes;
-  constexpr bool kSplitScores = Config::kSplit != Split::kNone;
+  constexpr bool kSplitState = Config::kSplit != Split::kNone;
   constexpr bool kSplitAll = Config::kSplit == Split::kAll;
   // With K = 256 the operands of O = S q are converted in two parts, or the registers run out.
-  constexpr int kParts = Config::kKeyTiles > 2 ? (kSplitAll ? 4 : 2) : 1;
-  // For the same reason P leaves its registers before the remainders need some.
-  constexpr bool kPublishFirst = kParts > 1;
-  constexpr bool kPublishEarly = !kPublishFirst && kSplitAll && Config::kKeyTiles > 1;
-
+  constexpr int kParts = Config::kKeyTiles > 2 ? (kSplitState ? 4 : 2) : 1;
+  // A worker that computes P itself and has registers to spare keeps its decay there.
+  constexpr bool kDecayInRegisters = Config::kKeyTiles == 1;
   const Lane at(threadIdx.x % 128);
   const int barrier = 1 + worker;
-  const std::uint32_t scores_tile =
-      tiles + Config::kStages * Config::kStageBytes + worker * (Config::kScoreBytes + kTileBytes);
-  const std::uint32_t output_tile = scores_tile + Config::kScoreBytes;
+  const std::uint32_t output_tile = block.tiles + Config::kOutputOffset + worker * kTileBytes;
   const std::uint32_t v_offset =
       2 * Config::kKeyBytes + worker * kTileBytes + at.transposed_offset();
-  const float* between = table.between + 63 + 16 * at.warp + at.group - at.pair;
   const bool partial = last_tokens < kChunk;
 
-  float s[kState], p[32], o[32];
+  float s[kState], o[32];
   std::uint32_t v[16], weighted[16];
   const bool undecayed = load_state<Config::kKeyTiles>(s, params, call, item, value_tile, at);
 
@@ -197,25 +134,6 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
     }
     ptx::wgmma_commit();
   };
-  // Masks and decays P and publishes it in shared memory as the B operand of Vᵀ Pᵀ.
-  auto publish_scores = [&] {
-#pragma unroll
-    for (int n = 0; n < 8; n += 2) {
-      std::uint32_t high[4], low[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int column = n + i / 2, r = i % 2;
-        const float x = p[4 * column + 2 * r] * between[8 * (r - column)];
-        const float y = p[4 * column + 2 * r + 1] * between[8 * (r - column) - 1];
-        high[i] = E::pack(x, y);
-        if constexpr (kSplitScores) low[i] = E::pack(x - E::low(high[i]), y - E::high(high[i]));
-      }
-      const std::uint32_t address =
-          scores_tile + at.row_offset() + (((n + at.matrix / 2) ^ at.row) * 16);
-      ptx::store_matrix(address, high);
-      if constexpr (kSplitScores) ptx::store_matrix(address + kTileBytes, low);
-    }
-  };
   // O = bf16(Sᵀ) qᵀ, in flight when this returns.
   auto read_state = [&](std::uint32_t stage) {
     constexpr int kPart = kState / 2 / kParts;  // registers of one part as an operand
@@ -228,11 +146,7 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
       ptx::wgmma_pin(o);
       ptx::wgmma_fence();
       P::query(o, a, stage, part * kPart / 4, kPart / 4, part > 0);
-      if constexpr (kPublishEarly) {
-        ptx::wgmma_commit();
-        publish_scores();
-      }
-      if constexpr (kSplitAll) {
+      if constexpr (kSplitState) {
 #pragma unroll
         for (int i = 0; i < kPart; ++i) {
           b[i] = E::pack(x[2 * i] - E::low(a[i]), x[2 * i + 1] - E::high(a[i]));
@@ -270,51 +184,91 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
     }
   };
 
-  RingPosition<Config::kStages> ring;
-  auto stage_of = [&](int stage) { return tiles + stage * Config::kStageBytes; };
-  auto await = [&](RingPosition<Config::kStages> position, bool last) {
-    ptx::mbarrier_wait(barriers.full_at(position.stage), position.parity);
+  // The output tile is in shared memory: to the tensor with it.
+  auto store_output = [&](int c, bool last) {
+    const int row = item.row + (call.reverse ? -(c + 1) : c) * kChunk;
     if (last && partial) {
-      clear_missing_rows<Config>(stage_of(position.stage), last_tokens, call.reverse, at.thread);
-      ptx::named_barrier(barrier, 128);
+      store_rows(call, item, output_tile, row, value_tile, last_tokens, at.thread);
+    } else if (at.thread == 0) {
+      ptx::tma_store(&call.o, output_tile, {value_tile * kTile, row, item.head, item.batch});
+      ptx::bulk_commit();
     }
   };
+
+  RingPosition<Config::kStages> ring;
   auto release = [&] {  // this warp has read all it needs of the stage
-    if constexpr (Config::kCluster > 1) {
-      if (at.lane < Config::kCluster) {
-        ptx::mbarrier_arrive_at(barriers.empty_at(ring.stage), at.lane);
-      }
-    } else {
-      if (at.lane == 0) ptx::mbarrier_arrive(barriers.empty_at(ring.stage));
-    }
+    if (at.lane == 0) ptx::mbarrier_arrive(block.ring.empty_at(ring.stage));
   };
 
   int c = 0;
   for (; c < item.warm_chunks; ++c) {
-    await(ring, false);
-    update_state(stage_of(ring.stage), c == 0, false);
+    block.await(ring, false, barrier, at.thread);
+    update_state(block.stage(ring.stage), c == 0, false);
     ptx::wgmma_wait<0>();
     ptx::wgmma_pin(s);
     release();
     ring.advance();
   }
 
-  if (c < chunks) {
-    await(ring, c + 1 == chunks);
+  if constexpr (Config::kScorers > 0) {
+    RingPosition<2> buffer;
+#pragma unroll 1
+    for (; c < chunks; ++c, ring.advance(), buffer.advance()) {
+      const std::uint32_t stage = block.stage(ring.stage);
+      const bool first = c == 0, last = c + 1 == chunks;
+      block.await(ring, last, barrier, at.thread);
+      read_state(stage);
+      if constexpr (kSplitState) {  // its operands leave their registers before others need some
+        ptx::wgmma_wait<0>();
+        ptx::wgmma_pin(o);
+      }
+      update_state(stage, first, last);
+      if constexpr (!kSplitState) {
+        ptx::wgmma_wait<1>();  // O is there, the state is under way
+        ptx::wgmma_pin(o);
+      }
+      scale_output(first);
+      if constexpr (kSplitAll) load_values(stage);
+      ptx::mbarrier_wait(block.scores.full_at(buffer.stage), buffer.parity);
+      ptx::wgmma_fence();
+      P::values(o, v, block.scores_tile(buffer.stage));
+      if constexpr (kSplitAll) P::values(o, v, block.scores_tile(buffer.stage) + kTileBytes);
+      ptx::wgmma_commit();
+      if (at.thread == 0) ptx::bulk_wait_read();  // the previous output tile has left
+      ptx::wgmma_wait<0>();
+      ptx::wgmma_pin(s);
+      ptx::wgmma_pin(o);
+      release();
+      if (at.lane == 0) ptx::mbarrier_arrive(block.scores.empty_at(buffer.stage));
+      ptx::named_barrier(barrier, 128);
+      stage_output();
+      ptx::fence_proxy_async();
+      ptx::named_barrier(barrier, 128);
+      store_output(c, last);
+    }
+  } else if (c < chunks) {
+    const ScoreDecay<kDecayInRegisters> decay(table, at);
+    const std::uint32_t scores_tile = block.scores_tile(worker);
+    float p[32];
+    auto publish = [&] { publish_scores<E, kSplitAll>(p, decay, scores_tile, kTileBytes, at); };
+    auto start_scores = [&](std::uint32_t stage) {
+      ptx::wgmma_fence();
+      P::scores(p, stage, stage + Config::kKeyBytes);
+      ptx::wgmma_commit();
+    };
+    block.await(ring, c + 1 == chunks, barrier, at.thread);
     ptx::wgmma_pin(p);
-    ptx::wgmma_fence();
-    P::scores(p, stage_of(ring.stage), stage_of(ring.stage) + Config::kKeyBytes);
-    ptx::wgmma_commit();
+    start_scores(block.stage(ring.stage));
     ptx::wgmma_wait<0>();
     ptx::wgmma_pin(p);
 #pragma unroll 1
     do {
-      const std::uint32_t stage = stage_of(ring.stage);
+      const std::uint32_t stage = block.stage(ring.stage);
       const bool first = c == 0, last = c + 1 == chunks;
-      if constexpr (kPublishFirst) publish_scores();
+      if constexpr (kParts > 1) publish();  // its registers are needed
       read_state(stage);
+      if constexpr (kParts == 1) publish();
       update_state(stage, first, last);
-      if constexpr (!kPublishFirst && !kPublishEarly) publish_scores();
       if (at.thread == 0) ptx::bulk_wait_read();  // the previous output tile has left
       ptx::fence_proxy_async();
       ptx::wgmma_wait<1>();  // O is there, the state is under way
@@ -324,7 +278,7 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
       ptx::named_barrier(barrier, 128);
       ptx::wgmma_fence();
       P::values(o, v, scores_tile);
-      if constexpr (kSplitScores) P::values(o, v, scores_tile + kTileBytes);
+      if constexpr (kSplitAll) P::values(o, v, scores_tile + kTileBytes);
       ptx::wgmma_commit();
       ptx::wgmma_wait<0>();
       ptx::wgmma_pin(s);
@@ -332,22 +286,14 @@ __device__ __forceinline__ void compute_chunks(const SweepParams& params, const 
       // Release before waiting: the loader then has the next chunk but one under way.
       release();
       const RingPosition<Config::kStages> next = ring.next();
-      if (!last) await(next, c + 2 == chunks);
+      if (!last) block.await(next, c + 2 == chunks, barrier, at.thread);
       // P of the next chunk runs behind the epilogue. After the last chunk it is a product of stale
       // memory that nobody reads: making it conditional would serialise every wgmma of the loop.
-      ptx::wgmma_fence();
-      P::scores(p, stage_of(next.stage), stage_of(next.stage) + Config::kKeyBytes);
-      ptx::wgmma_commit();
+      start_scores(block.stage(next.stage));
       stage_output();
       ptx::fence_proxy_async();
       ptx::named_barrier(barrier, 128);
-      const int row = item.row + (call.reverse ? -(c + 1) : c) * kChunk;
-      if (last && partial) {
-        store_rows(call, item, output_tile, row, value_tile, last_tokens, at.thread);
-      } else if (at.thread == 0) {
-        ptx::tma_store(&call.o, output_tile, {value_tile * kTile, row, item.head, item.batch});
-        ptx::bulk_commit();
-      }
+      store_output(c, last);
       ring = next;
       ptx::wgmma_wait<0>();
       ptx::wgmma_pin(p);

@@ -1,4 +1,4 @@
-// Barriers and fences inside a block and a cluster, register reallocation, dependent launches.
+// Barriers and fences inside a block, register reallocation, dependent launches.
 #pragma once
 
 #include <cstdint>
@@ -8,11 +8,6 @@ namespace tnl::cuda::ptx {
 // Named barrier of `threads` threads; id 0 is __syncthreads.
 __device__ __forceinline__ void named_barrier(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-__device__ __forceinline__ void cluster_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
 }
 
 // Orders this thread's ordinary shared-memory writes before reads by wgmma or the copy engine.

@@ -22,19 +22,6 @@ __device__ __forceinline__ void tma_load(std::uint32_t destination, const CUtens
       : "memory");
 }
 
-// The same tile to the same address of every block in `blocks` (a bit each), completing on the same
-// barrier of each.
-__device__ __forceinline__ void tma_load_multicast(std::uint32_t destination,
-                                                   const CUtensorMap* map, std::uint32_t barrier,
-                                                   TileOrigin at, std::uint16_t blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes"
-      ".multicast::cluster [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(destination),
-      "l"(map), "r"(barrier), "r"(at.column), "r"(at.token), "r"(at.head), "r"(at.batch),
-      "h"(blocks)
-      : "memory");
-}
-
 // What lies outside the tensor is not written.
 __device__ __forceinline__ void tma_store(const CUtensorMap* map, std::uint32_t source,
                                           TileOrigin at) {

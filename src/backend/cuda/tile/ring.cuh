@@ -24,8 +24,7 @@ struct RingPosition {
   }
 };
 
-// One `full` barrier (the copy engine completes it) and one `empty` barrier (consumer warps arrive)
-// a stage.
+// A `full` and an `empty` barrier a stage: producers arrive at one, consumers at the other.
 template <int kStages>
 struct RingBarriers {
   alignas(8) std::uint64_t full[kStages];
@@ -38,10 +37,10 @@ struct RingBarriers {
     return ptx::shared_address(&empty[stage]);
   }
   // By one thread.
-  __device__ __forceinline__ void init(int consumer_warps) {
+  __device__ __forceinline__ void init(int producers, int consumers) {
     for (int i = 0; i < kStages; ++i) {
-      ptx::mbarrier_init(full_at(i), 1);
-      ptx::mbarrier_init(empty_at(i), consumer_warps);
+      ptx::mbarrier_init(full_at(i), producers);
+      ptx::mbarrier_init(empty_at(i), consumers);
     }
     ptx::mbarrier_init_fence();
   }
