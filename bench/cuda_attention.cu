@@ -1,6 +1,6 @@
 // Times attention on a GPU: median of repetitions with a cold L2 (flushed by reading), beside the
 // floor: every input read once and every output written once at this run's copy bandwidth.
-//   bench [BxTxHxK[xV][:plan]] ... [slopes=1,0.5,1e-5] [split=state,all,none] [reps=15]
+//   bench [BxTxHxK[xV][:plan]] ... [slopes=1,0.5,1e-5] [split=auto,state,all,none] [reps=15]
 //         [what=forward,backward,step]
 // plan: kernel/segments/runs, each may be empty.
 #include "support.cuh"
@@ -102,7 +102,7 @@ std::vector<std::string> split_text(const std::string& text, char by) {
   return parts;
 }
 
-PlanOptions options_of(const std::string& plan, Split split) {
+PlanOptions options_of(const std::string& plan, std::optional<Split> split) {
   PlanOptions o;
   const std::vector<std::string> parts = split_text(plan, '/');
   if (!parts[0].empty()) o.kernel = parts[0];
@@ -131,7 +131,7 @@ AttentionOperand operand(const Shape& s, const Memory& m, int columns) {
 }
 
 void bench(const Shape& s, const DeviceLimits& limits, const Memory& flush, int reps, double slopes,
-           Split split, bool backward) {
+           std::optional<Split> split, bool backward) {
   const std::vector<float> decay = alibi_log_decay(s.H, slopes);
   const std::size_t key = 2u * s.B * s.T * s.H * s.K, value = 2u * s.B * s.T * s.H * s.V;
   Tensors t{Memory(key), Memory(key), Memory(value), Memory(value)};
@@ -229,7 +229,7 @@ int main(int argc, char** argv) {
   using namespace tnl::cuda;
   using namespace tnl::cuda::device_test;
   std::vector<Shape> shapes;
-  std::string slopes = "1", splits = "state", what = "forward";
+  std::string slopes = "1", splits = "auto", what = "forward";
   int reps = 15;
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
@@ -269,9 +269,10 @@ int main(int argc, char** argv) {
       for (const std::string& split : split_text(splits, ',')) {
         for (const std::string& slope : split_text(slopes, ',')) {
           bench(s, limits, flush, reps, std::atof(slope.c_str()),
-                split == "all"    ? Split::kAll
-                : split == "none" ? Split::kNone
-                                  : Split::kState,
+                split == "all"     ? std::optional(Split::kAll)
+                : split == "none"  ? std::optional(Split::kNone)
+                : split == "state" ? std::optional(Split::kState)
+                                   : std::nullopt,
                 w == "backward");
         }
       }

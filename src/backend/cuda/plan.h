@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -42,7 +43,7 @@ struct PlanOptions {
   std::string kernel;    // "sweep64", "sweep128", "sweep256", "general"; empty: chosen
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
-  Split split = Split::kState;
+  std::optional<Split> split;
   double horizon_bits = 24;  // a state this many halvings old is taken as forgotten
 };
 

@@ -12,7 +12,7 @@ namespace tnl::cuda {
 namespace {
 
 // A warm-up chunk, in units of a whole one: it reads k and v only and has one product of four.
-constexpr double kWarmCost = 0.55;
+constexpr double kWarmCost = 0.45;
 constexpr double kLaunchSeconds = 3e-6;
 constexpr std::int64_t kMaxRuns = 1 << 20;
 
@@ -30,15 +30,16 @@ struct Device {
   int blocks_per_item;
   double bytes_per_chunk;  // of one item: q, k, v and o
 
-  // Seconds of a chunk in one block, alone on its multiprocessor or not.
-  double chunk_seconds(bool shared) const {
+  // Seconds of a chunk in one block, alone on its multiprocessor or not, as measured on an H200.
+  double chunk_seconds(Split split, bool shared) const {
+    const double slower = split == Split::kNone ? 1.0 : split == Split::kState ? 1.3 : 1.7;
     switch (shape.key_tiles) {
       case 1:
-        return shared ? 1.1e-6 : 0.85e-6;
+        return shared ? 1.3e-6 : 1.0e-6 * (split == Split::kAll ? 1.35 : 1.05);
       case 2:
-        return shared ? 1.45e-6 : 1.1e-6;
+        return slower * 1.42e-6;
       default:
-        return 2.0e-6;
+        return slower * 2.8e-6;
     }
   }
 };
@@ -89,7 +90,7 @@ void sort_by_cost(std::vector<WorkItem>& items) {
                    [](const WorkItem& a, const WorkItem& b) { return cost(a) > cost(b); });
 }
 
-double seconds(const std::vector<WorkItem>& items, const Device& device) {
+double seconds(const std::vector<WorkItem>& items, const Device& device, Split split) {
   if (items.empty()) return 0;
   double total = 0, longest = 0, bytes = 0;
   for (const WorkItem& item : items) {
@@ -100,7 +101,7 @@ double seconds(const std::vector<WorkItem>& items, const Device& device) {
   }
   const double blocks = static_cast<double>(items.size()) * device.blocks_per_item;
   const double slots = device.limits.multiprocessors * device.shape.blocks_per_multiprocessor;
-  const double chunk = device.chunk_seconds(blocks > device.limits.multiprocessors);
+  const double chunk = device.chunk_seconds(split, blocks > device.limits.multiprocessors);
   const double compute = std::max(longest, total * device.blocks_per_item / slots) * chunk;
   return kLaunchSeconds + std::max(compute, bytes / device.limits.bytes_per_second);
 }
@@ -113,7 +114,7 @@ void plan_plain(std::span<const AttentionProblem> problems, const std::vector<Ch
   }
   launch.uniform = problems[launch.calls[0]].cu_seqlens.empty();
   if (!launch.uniform) sort_by_cost(launch.main);
-  launch.estimated_seconds = seconds(launch.main, device);
+  launch.estimated_seconds = seconds(launch.main, device, launch.split);
 }
 
 // Runs of equal cost, about `runs` of them: a chain whose states live long gets fewer.
@@ -151,7 +152,7 @@ void plan_warm(std::span<const AttentionProblem> problems, const std::vector<Cha
     }
   }
   sort_by_cost(launch.main);
-  launch.estimated_seconds = seconds(launch.main, device);
+  launch.estimated_seconds = seconds(launch.main, device, launch.split);
 }
 
 // Runs of one length. The state pass reads the end of each run but the last, as far as it matters.
@@ -187,7 +188,8 @@ void plan_carry(std::span<const AttentionProblem> problems, const std::vector<Ch
   sort_by_cost(launch.main);
   sort_by_cost(launch.state_pass);
   const double scan = 2.0 * launch.slots * launch.slot_bytes / device.limits.bytes_per_second;
-  launch.estimated_seconds = seconds(launch.main, device) + seconds(launch.state_pass, device) +
+  launch.estimated_seconds = seconds(launch.main, device, launch.split) +
+                             seconds(launch.state_pass, device, launch.split) +
                              (launch.slots > 0 ? kLaunchSeconds + scan : 0);
 }
 

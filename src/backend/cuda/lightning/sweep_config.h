@@ -38,8 +38,8 @@ struct SweepConfig {
   static constexpr int kScoreBytes = (kSplit == Split::kAll ? 2 : 1) * kTileBytes;
 
   static constexpr int kThreads = (kWorkers + kScorers + 1) * 128;
-  static constexpr int kWorkerRegisters = kScorers > 0 ? 200 : kWorkers == 1 ? 232 : 240;
-  static constexpr int kScorerRegisters = 88;
+  static constexpr int kWorkerRegisters = kScorers > 0 ? 208 : kWorkers == 1 ? 232 : 240;
+  static constexpr int kScorerRegisters = 72;
   static constexpr int kLoaderRegisters = 24;
 
   // Tiles start at multiples of 1024; the tables and barriers are static shared memory.

@@ -105,7 +105,8 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     for (int i = 0; i < 4; ++i) ptx::load_matrix_transposed(v + 4 * i, stage + v_offset + i * 2048);
   };
   // Vᵀ with column j times its decay up to the end of the chunk; with `rounded`, what that lost.
-  auto weigh_values = [&](std::uint32_t(&w)[16], bool last, const std::uint32_t* rounded) {
+  auto weigh = [&](std::uint32_t(&w)[16], const std::uint32_t(&v)[16], bool last,
+                   const std::uint32_t* rounded) {
     const float2* factors =
         reinterpret_cast<const float2*>((last ? table.to_last : table.to_end) + at.pair);
 #pragma unroll
@@ -116,19 +117,22 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
                      : E::pack(low, high);
     }
   };
-  // Sᵀ = λ^n Sᵀ + (Vᵀ · decay) k, in flight when this returns.
-  auto update_state = [&](std::uint32_t stage, bool first, bool last) {
-    load_values(stage);
-    weigh_values(weighted, last, nullptr);
+  auto decay_state = [&](bool first, bool last) {
     const float decay = table.power[(last ? last_tokens : kChunk) - (first && undecayed ? 1 : 0)];
 #pragma unroll
     for (int i = 0; i < kState; ++i) s[i] *= decay;
     ptx::wgmma_pin(s);
+  };
+  // Sᵀ = λ^n Sᵀ + (Vᵀ · decay) k, in flight when this returns.
+  auto update_state = [&](std::uint32_t stage, bool first, bool last) {
+    load_values(stage);
+    weigh(weighted, v, last, nullptr);
+    decay_state(first, last);
     ptx::wgmma_fence();
     P::state(s, weighted, stage + Config::kKeyBytes);
     if constexpr (kSplitAll) {
       std::uint32_t remainder[16];
-      weigh_values(remainder, last, weighted);
+      weigh(remainder, v, last, weighted);
       ptx::wgmma_fence();
       P::state(s, remainder, stage + Config::kKeyBytes);
     }
@@ -211,41 +215,92 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   }
 
   if constexpr (Config::kScorers > 0) {
+    // The products of a chunk follow one another without a gap: what chunk c + 1 needs first, S as
+    // an operand and the weighted V, is made ready while Vᵀ Pᵀ of chunk c runs, and the output of
+    // chunk c leaves while the first products of chunk c + 1 do.
+    std::uint32_t operand[kState / 2], remainder[kSplitState ? kState / 2 : 1], packed[16];
+    auto prepare_values = [&](std::uint32_t stage, bool last) {
+      std::uint32_t raw[16];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        ptx::load_matrix_transposed(raw + 4 * i, stage + v_offset + i * 2048);
+      }
+      weigh(weighted, raw, last, nullptr);
+    };
+    auto prepare_state = [&] {
+#pragma unroll
+      for (int i = 0; i < kState / 2; ++i) {
+        operand[i] = E::pack(s[2 * i], s[2 * i + 1]);
+        if constexpr (kSplitState) {
+          remainder[i] = E::pack(s[2 * i] - E::low(operand[i]), s[2 * i + 1] - E::high(operand[i]));
+        }
+      }
+    };
+    auto send_output = [&](int chunk, bool last) {
+#pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        const std::uint32_t(&part)[4] = reinterpret_cast<const std::uint32_t(&)[4]>(packed[4 * n]);
+        ptx::store_matrix_transposed(output_tile + at.transposed_offset() + n * 2048, part);
+      }
+      ptx::fence_proxy_async();
+      ptx::named_barrier(barrier, 128);
+      store_output(chunk, last);
+    };
     RingPosition<2> buffer;
+    const int first_output = c;
+    if (c < chunks) {
+      block.await(ring, c + 1 == chunks, barrier, at.thread);
+      prepare_values(block.stage(ring.stage), c + 1 == chunks);
+      prepare_state();
+    }
 #pragma unroll 1
     for (; c < chunks; ++c, ring.advance(), buffer.advance()) {
       const std::uint32_t stage = block.stage(ring.stage);
       const bool first = c == 0, last = c + 1 == chunks;
-      block.await(ring, last, barrier, at.thread);
-      read_state(stage);
-      if constexpr (kSplitState) {  // its operands leave their registers before others need some
-        ptx::wgmma_wait<0>();
-        ptx::wgmma_pin(o);
-      }
-      update_state(stage, first, last);
-      if constexpr (!kSplitState) {
-        ptx::wgmma_wait<1>();  // O is there, the state is under way
-        ptx::wgmma_pin(o);
-      }
+      ptx::wgmma_pin(o);
+      ptx::wgmma_fence();
+      P::query(o, operand, stage, 0, kState / 8, false);
+      if constexpr (kSplitState) P::query(o, remainder, stage, 0, kState / 8, true);
+      ptx::wgmma_commit();
+      decay_state(first, last);
+      ptx::wgmma_fence();
+      P::state(s, weighted, stage + Config::kKeyBytes);
+      ptx::wgmma_commit();
+      if (c > first_output) send_output(c - 1, false);
+      if (at.thread == 0) ptx::bulk_wait_read();  // before the tile is written again
+      ptx::wgmma_wait<1>();
+      ptx::wgmma_pin(o);
       scale_output(first);
-      if constexpr (kSplitAll) load_values(stage);
+      load_values(stage);
+      if constexpr (kSplitAll) {
+        std::uint32_t lost[16];
+        weigh(lost, v, last, weighted);
+        ptx::wgmma_fence();
+        P::state(s, lost, stage + Config::kKeyBytes);
+        ptx::wgmma_commit();
+      }
       ptx::mbarrier_wait(block.scores.full_at(buffer.stage), buffer.parity);
       ptx::wgmma_fence();
       P::values(o, v, block.scores_tile(buffer.stage));
       if constexpr (kSplitAll) P::values(o, v, block.scores_tile(buffer.stage) + kTileBytes);
       ptx::wgmma_commit();
-      if (at.thread == 0) ptx::bulk_wait_read();  // the previous output tile has left
-      ptx::wgmma_wait<0>();
+      if (!last) {
+        const RingPosition<Config::kStages> next = ring.next();
+        block.await(next, c + 2 == chunks, barrier, at.thread);
+        prepare_values(block.stage(next.stage), c + 2 == chunks);
+      }
+      ptx::wgmma_wait<1>();
       ptx::wgmma_pin(s);
+      prepare_state();
+      ptx::wgmma_wait<0>();
       ptx::wgmma_pin(o);
       release();
       if (at.lane == 0) ptx::mbarrier_arrive(block.scores.empty_at(buffer.stage));
-      ptx::named_barrier(barrier, 128);
-      stage_output();
-      ptx::fence_proxy_async();
-      ptx::named_barrier(barrier, 128);
-      store_output(c, last);
+#pragma unroll
+      for (int i = 0; i < 16; ++i) packed[i] = E::pack(o[2 * i], o[2 * i + 1]);
+      ptx::named_barrier(barrier, 128);  // the tile is free
     }
+    if (c > first_output) send_output(c - 1, true);
   } else if (c < chunks) {
     const ScoreDecay<kDecayInRegisters> decay(table, at);
     const std::uint32_t scores_tile = block.scores_tile(worker);
