@@ -6,6 +6,14 @@
 
 namespace tnl::command {
 
+void add_bench(CLI::App& app);
+void add_data(CLI::App& app);
+void add_eval(CLI::App& app);
+void add_generate(CLI::App& app);
 void add_info(CLI::App& app);
+void add_plot(CLI::App& app);
+void add_tokenizer(CLI::App& app);
+void add_train(CLI::App& app);
+void add_verify(CLI::App& app);
 
 }  // namespace tnl::command

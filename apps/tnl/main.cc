@@ -9,10 +9,18 @@
 int main(int argc, char** argv) {
   using namespace tnl::command;
   CLI::App app{"Train and run TransNormerLLM: one speed, whatever the length of the text.", "tnl"};
-  app.set_version_flag("--version", "tnl 0.1.0");
+  app.set_version_flag("--version", "tnl " TNL_VERSION);
   app.require_subcommand(1);
   app.fallthrough(false);
+  add_bench(app);
+  add_data(app);
+  add_eval(app);
+  add_generate(app);
   add_info(app);
+  add_plot(app);
+  add_tokenizer(app);
+  add_train(app);
+  add_verify(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -60,7 +60,7 @@ struct AttentionStepArgs {
 struct AttentionPlanOptions {
   // Empty: the best for the device. Else "avx512", "avx2", "generic" (f32, bf16, f16), or
   // "reference-recurrent", "reference-chunked" (f64).
-  std::string kernel;
+  std::string kernel = {};
   std::int64_t chunk = 0;        // tokens of a chunk; 0: chosen
   std::int64_t value_slice = 0;  // columns of V a task owns; 0: chosen
 };

@@ -24,8 +24,8 @@ struct DeviceProperties {
 };
 
 struct DeviceOptions {
-  int threads = 0;         // 0: one for each core the process may use
-  std::string cpu_target;  // empty: the best this machine has
+  int threads = 0;              // 0: one for each core the process may use
+  std::string cpu_target = {};  // empty: the best this machine has
 };
 
 class Device {

@@ -44,6 +44,7 @@ struct ModelConfig {
   std::int64_t pad_id = 0, bos_id = 1, eos_id = 2;  // -1: none
   double init_std = 0.02;
   double norm_eps = 1e-6;
+  double attention_scale = 1.0;  // "tnl_attention_scale"; the released code has none
   SlopeSchedule slopes = SlopeSchedule::kReleased;  // "tnl_slopes": "released" or "paper-linear"
 
   std::int64_t head_dim() const { return hidden / heads; }
@@ -70,6 +71,13 @@ Result<Preset> find_preset(std::string_view name);
 Result<ModelConfig> read_model_config(const std::filesystem::path& directory);
 Status write_model_config(const ModelConfig& config, DType dtype,
                           const std::filesystem::path& directory);
+
+// What a model directory holds, from its headers alone.
+struct ModelSummary {
+  ModelConfig config;
+  DType dtype = DType::kF32;  // of the stored parameters
+};
+Result<ModelSummary> inspect_model(const std::filesystem::path& directory);
 
 struct NamedTensor {
   std::string name;  // as in the released checkpoints

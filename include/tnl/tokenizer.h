@@ -25,13 +25,27 @@ class Tokenizer {
   virtual std::int32_t bos_id() const = 0;
   virtual std::int32_t eos_id() const = 0;
 
-  // Appends the ids of `text`, without bos or eos. Any bytes are legal input.
-  virtual Status encode(std::string_view text, std::vector<std::int32_t>& ids) const = 0;
-  // The text of all ids at once; special ids give nothing. An id out of range is an error.
-  virtual Result<std::string> decode(std::span<const std::int32_t> ids) const = 0;
-  // The bytes one id adds to a running text. Concatenated over a sequence they give decode() of it,
-  // but for the leading space that SentencePiece drops at the start of a text (`first`).
-  // A piece may end inside a UTF-8 character.
+  // Bos, eos and other ids that stand for no text.
+  virtual bool special(std::int32_t id) const = 0;
+
+  // Appends the ids of `text`, without bos or eos. Any bytes are legal input; special ids never
+  // come out, whatever the text spells.
+  Status encode(std::string_view text, std::vector<std::int32_t>& ids) const {
+    return encode_part(text, true, ids);
+  }
+  // A text in parts: encoded one after the other, with `first` for the first, they give the ids of
+  // the whole as long as every part but the last ends at a last_cut().
+  virtual Status encode_part(std::string_view part, bool first,
+                             std::vector<std::int32_t>& ids) const = 0;
+  // `text` is the beginning of something longer: the largest position at which a part may end, or
+  // 0 where there is none.
+  virtual std::size_t last_cut(std::string_view text) const = 0;
+
+  // The text of all ids: the pieces one behind the other. An id out of range is an error.
+  Result<std::string> decode(std::span<const std::int32_t> ids) const;
+  // The bytes one id adds to a running text; a special id adds none. `first`: only special ids came
+  // before it; SentencePiece models with a dummy prefix drop the leading space there. A piece may
+  // end inside a UTF-8 character.
   virtual Result<std::string> piece(std::int32_t id, bool first) const = 0;
 
   // Copies the tokenizer's files into a model directory under the names load_tokenizer looks for.
@@ -39,7 +53,15 @@ class Tokenizer {
 };
 
 // `path`: a SentencePiece .model file; a directory with tokenizer.model, or with GPT-2's vocabulary
-// (vocab.json or encoder.json) and merges (merges.txt or vocab.bpe); or the word "bytes".
+// (vocab.json or encoder.json) and merges (merges.txt or vocab.bpe), or what save() of the byte
+// tokenizer left (tnl_tokenizer.json); or the word "bytes".
+//
+// decode(encode(text)) == text for every sequence of bytes, UTF-8 or not, with "gpt2", with
+// "bytes", and with SentencePiece models that have byte pieces and change nothing in the text
+// (identity normalization; those of train_sentencepiece): what such a model has no piece for, and a
+// literal U+2581, go through byte pieces. Other SentencePiece models lose what their normalization
+// loses. "bytes" has 258 ids: the 256 bytes, bos 256 and eos 257. "gpt2" takes <|endoftext|>, where
+// the vocabulary has it, as bos and eos.
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const std::filesystem::path& path);
 
 struct SentencePieceTraining {
@@ -50,10 +72,12 @@ struct SentencePieceTraining {
   double character_coverage = 0.9995;
   std::int64_t max_sentences = 0;  // sample at most so many lines; 0: all
   std::uint64_t seed = 1;
-  int threads = 0;  // 0: one for each core
+  int threads = 0;       // 0: one for each core
+  bool verbose = false;  // let the library log to stderr
 };
-// Byte fallback is on; ids: unk 0, bos 1, eos 2, no pad, as in the released vocabulary. Spaces,
-// tabs and newlines survive a round trip.
+// Byte fallback is on, nothing is normalized, no dummy prefix; ids: unk 0, bos 1, eos 2, no pad, as
+// in the released vocabulary. Runs of spaces and of newlines can become pieces. The same input and
+// options give the same model.
 Status train_sentencepiece(const SentencePieceTraining& options);
 
 }  // namespace tnl

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "tnl/device.h"
 #include "tnl/status.h"
@@ -14,12 +15,13 @@ namespace tnl {
 // Everything that decides the result of a run; stored as run.json in its directory. Field names are
 // the keys of the JSON file and, with dashes, the flags of `tnl train`.
 struct TrainConfig {
-  // What to train.
+  // What to train. config and init each take the preset's place and exclude each other. A preset
+  // gets the vocabulary of the data; a config or init must have it already.
   std::string data;           // directory written by `tnl data pack`
   std::string preset = "6m";  // or
   std::string config;         // a config.json, or
   std::string init;           // a model directory to start from (fine-tuning)
-  bool paper_slopes = false;  // the paper's linear slope schedule in place of the released one
+  bool paper_slopes = false;  // new models: the paper's linear slopes in place of the released ones
 
   // How long and on how much.
   std::int64_t steps = 1000;
@@ -27,9 +29,9 @@ struct TrainConfig {
   std::int64_t sequence_length = 512;
   std::int64_t accumulate = 1;  // micro-batches a step
 
-  // AdamW; no decay on embeddings and on LRPE frequencies.
+  // AdamW; no decay on the embedding table (nor a head tied to it) and on LRPE frequencies.
   double learning_rate = 3e-3;
-  double min_learning_rate = 3e-4;
+  double min_learning_rate = -1;  // of the last step; -1: a tenth of learning_rate
   std::int64_t warmup_steps = 50;
   std::string schedule = "cosine";  // or "wsd"
   double wsd_decay = 0.2;           // share of the steps that cool down
@@ -39,24 +41,29 @@ struct TrainConfig {
 
   // Looking at it.
   std::int64_t eval_every = 200;        // steps; 0: only at the end
-  std::int64_t eval_tokens = 65536;     // of the held-out split; 0: all
+  std::int64_t eval_tokens = 65536;     // first of the held-out split, whole batches; 0: all
   std::int64_t checkpoint_every = 200;  // steps; 0: only at the end
   std::int64_t keep_checkpoints = 2;
   std::uint64_t seed = 1;
 };
 
+// A JSON object of some or all of the fields. A key that is no field is an error that names the
+// nearest one.
 Result<TrainConfig> read_train_config(const std::filesystem::path& path);
 std::string train_config_json(const TrainConfig& config);
+// Every field in its range and consistent with the others, or a sentence that names it.
 Status validate(const TrainConfig& config);
 
 struct TrainProgress {
   std::int64_t step = 0, steps = 0;  // done, of
-  double loss = 0;                   // nats a token, this step
-  double held_out_loss = -1;         // nats a token, where this step was evaluated, else -1
+  double loss = -1;                  // nats a target, this step; -1 before the first
+  bool skipped = false;              // loss or gradient not finite: no update was made
+  double held_out_loss = -1;         // nats a target, where this step was evaluated, else -1
   double held_out_bits_per_byte = -1;
   double learning_rate = 0, gradient_norm = 0;
   double tokens_per_second = 0;  // smoothed
   double seconds_left = 0;
+  std::vector<std::string> notes;  // sentences the user should see
 };
 
 struct TrainResult {
@@ -66,9 +73,14 @@ struct TrainResult {
 };
 
 // `run`: the directory of the run. It must be new or empty for train_start; train_resume continues
-// from its last whole checkpoint, bit for bit as if it had never stopped. The callback comes after
-// every step; false stops at once with a checkpoint. When a run ends, run/model is a model
-// directory with its tokenizer.
+// from its last whole checkpoint, bit for bit as if it had never stopped (with the same device and
+// number of threads). The callback comes once before the first step and then after every step;
+// false stops at once with a checkpoint. With every checkpoint and when a run ends, run/model is a
+// model directory with its tokenizer.
+//
+// The loss of a step is the mean over all targets of its micro-batches together, and its gradient
+// is that of this mean. A step whose loss or gradient is not finite changes no parameter and no
+// moment; ten of them in a row are an error.
 Result<TrainResult> train_start(const TrainConfig& config, const std::filesystem::path& run,
                                 const Device& device,
                                 const std::function<bool(const TrainProgress&)>& progress);

@@ -78,6 +78,9 @@ class Backend {
   virtual DType compute_dtype() const = 0;
   virtual ThreadPool& pool() = 0;
 
+  // to = from, both of compute_dtype and of the same shape.
+  virtual void copy(const Matrix& from, const Matrix& to) = 0;
+
   // C = alpha * product + beta * C. beta = 0 never reads C. A and C are of compute_dtype.
   virtual void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c) = 0;

@@ -2,10 +2,8 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -27,7 +25,7 @@ class ThreadPool {
   // call run() and must not throw.
   void run(std::int64_t tasks, const std::function<void(std::int64_t task, int worker)>& body);
 
-  // Splits [0, count) into pieces of at least `grain` and calls body(begin, end, worker) for each.
+  // Splits [0, count) into pieces of at least `grain` (one where count is less) and calls body(begin, end, worker) for each.
   // The pieces depend on count, grain and threads() alone.
   void split(std::int64_t count, std::int64_t grain,
              const std::function<void(std::int64_t begin, std::int64_t end, int worker)>& body);
@@ -36,15 +34,19 @@ class ThreadPool {
   void work(int worker);
   void drain(int worker);
 
-  std::mutex mutex_;
-  std::condition_variable wake_, done_;
   std::vector<std::thread> workers_;
+
+  // A worker looks at body_ and tasks_ only between entering and leaving: entering adds one to
+  // inside_ and succeeds where kClosed was not set. run() opens after writing them and closes
+  // before it waits for the last to leave, so a worker that wakes late finds the door closed.
+  static constexpr std::uint32_t kClosed = std::uint32_t{1} << 31;
   const std::function<void(std::int64_t, int)>* body_ = nullptr;
   std::int64_t tasks_ = 0;
-  std::atomic<std::int64_t> next_ = 0;
-  int busy_ = 0;  // workers inside the current run
-  std::uint64_t generation_ = 0;
-  bool stopping_ = false;
+  alignas(64) std::atomic<std::int64_t> next_ = 0;
+  alignas(64) std::atomic<std::uint32_t> inside_ = kClosed;
+  alignas(64) std::atomic<std::uint32_t> generation_ = 0;  // of runs; what idle workers wait on
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> running_ = false;
 };
 
 }  // namespace tnl

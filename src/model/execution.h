@@ -15,10 +15,11 @@ namespace tnl {
 
 // Sequences one behind the other: sequence n holds tokens [cu_seqlens[n], cu_seqlens[n + 1]).
 struct TokenBatch {
-  std::span<const std::int32_t> tokens;      // [total], 0 <= id < vocab_size
-  std::span<const std::int64_t> cu_seqlens;  // [N + 1]
-  std::span<const std::int32_t> targets;     // [total], -1 is ignored; empty where no loss is asked
-  std::span<const std::uint8_t> mask;        // [total], 0 = padding (zeroes v); empty: none
+  std::span<const std::int32_t> tokens = {};      // [total], 0 <= id < vocab_size
+  std::span<const std::int64_t> cu_seqlens = {};  // [N + 1]
+  std::span<const std::int32_t> targets =
+      {};                                   // [total], -1 is ignored; empty where no loss is asked
+  std::span<const std::uint8_t> mask = {};  // [total], 0 = padding (zeroes v); empty: none
 };
 
 // The whole memory of N running texts.
@@ -53,6 +54,7 @@ class Gradients {
   std::size_t count() const { return tensors_.size(); }
   // All of them as one array; f32 backends only.
   std::span<float> flat();
+  void* data() const;  // of the first
 
  private:
   Buffer buffer_;

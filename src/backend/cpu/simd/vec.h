@@ -23,8 +23,9 @@ typedef std::int32_t VecI __attribute__((vector_size(kLanes * 4)));
 typedef std::uint32_t VecU __attribute__((vector_size(kLanes * 4)));
 typedef std::uint16_t VecHalf __attribute__((vector_size(kLanes * 2)));
 
+// x - 0 is x for every x, -0 included, so the subtraction folds away; 0 + x would stay.
 TNL_INLINE Vec broadcast(float x) {
-  return Vec{} + x;
+  return x - Vec{};
 }
 
 TNL_INLINE Vec load(const float* p) {
@@ -101,6 +102,19 @@ TNL_INLINE Vec min(Vec a, Vec b) {
   return select(a < b, a, b);
 }
 
+TNL_INLINE Vec sqrt(Vec v) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_maskz_sqrt_ps(0xffff, (__m512)v);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_sqrt_ps((__m256)v);
+#else
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int i = 0; i < kLanes; ++i) lanes[i] = __builtin_sqrtf(lanes[i]);
+  return load(lanes);
+#endif
+}
+
 TNL_INLINE float reduce_add(Vec v) {
   float lanes[kLanes];
   store(lanes, v);
@@ -117,8 +131,8 @@ TNL_INLINE float reduce_max(Vec v) {
   return most;
 }
 
-// e^x within 2 units in the last place for finite results; 0 below -87.3, infinity above 88.7, NaN
-// stays. x = n ln2 + r with |r| <= ln2 / 2, a degree-6 polynomial for e^r, 2^n through the
+// e^x within 1.5 units in the last place for finite results; 0 below -87.3, infinity above 88.7,
+// NaN stays. x = n ln2 + r with |r| <= ln2 / 2, a degree-7 polynomial for e^r, 2^n through the
 // exponent.
 TNL_INLINE Vec exp(Vec x) {
   const Vec clamped = min(max(x, broadcast(-87.33654f)), broadcast(88.72283f));
@@ -126,7 +140,8 @@ TNL_INLINE Vec exp(Vec x) {
   const VecI n = (VecI)shifted - 0x4b400000;
   const Vec rounded = shifted - 12582912.0f;
   const Vec r = (clamped - rounded * 0.693359375f) + rounded * 2.12194440e-4f;
-  Vec p = broadcast(1.3888889e-3f);
+  Vec p = broadcast(1.9841270e-4f);
+  p = p * r + 1.3888889e-3f;
   p = p * r + 8.3333333e-3f;
   p = p * r + 4.1666667e-2f;
   p = p * r + 1.6666667e-1f;

@@ -1,0 +1,68 @@
+// tnl verify: a model against what the published code computed from it.
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "model/verify.h"
+#include "tnl/cli.h"
+#include "tnl/commands.h"
+#include "tnl/model.h"
+
+namespace tnl::command {
+namespace {
+
+struct Options {
+  std::string model;
+  std::string oracle;
+  VerifyTolerances tolerances;
+  DeviceFlags device;
+};
+
+void run(const Options& options) {
+  const Device device = options.device.open();
+  const Model model = require(Model::load(options.model, device, {.dtype = DType::kF32}));
+  const std::vector<VerifiedTensor> results =
+      require(verify_against_oracle(model, options.oracle, options.tolerances));
+  std::size_t width = 6;
+  for (const VerifiedTensor& result : results) width = std::max(width, result.name.size());
+  fmt::print("{:<{}}  {:>10}  {:>10}\n", "tensor", width, "error", "tolerance");
+  int failed = 0;
+  for (const VerifiedTensor& result : results) {
+    fmt::print("{:<{}}  {:>10.2e}  {:>10.2e}{}\n", result.name, width, result.error,
+               result.tolerance, result.ok() ? "" : "  FAILED");
+    failed += result.ok() ? 0 : 1;
+  }
+  fmt::print("{} of {} tensors within tolerance on {}\n", results.size() - failed, results.size(),
+             device.properties().name);
+  if (failed > 0) throw Exit{kExitFailed, ""};
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "verify",
+      "recompute an oracle file and print the largest relative difference of each tensor");
+  command->add_option("--model", options->model, "model directory (Hugging Face layout)")
+      ->required();
+  command->add_option("--oracle", options->oracle, "oracle file (safetensors)")->required();
+  command
+      ->add_option("--tolerance", options->tolerances.values,
+                   "for logits, states and loss, relative to the largest magnitude")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--gradient-tolerance", options->tolerances.gradients,
+                   "for gradients, relative to the largest magnitude")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  options->device.add(*command);
+  command->footer(
+      "Exit status 1 where a tensor exceeds its tolerance.\n\n"
+      "Example:\n  tnl verify --model tests/data/tnl-a --oracle "
+      "tests/data/tnl-a/oracle.safetensors");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace tnl::command

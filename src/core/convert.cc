@@ -1,0 +1,95 @@
+#include "core/convert.h"
+
+#include <cstring>
+
+#include "core/check.h"
+#include "core/float16.h"
+
+namespace tnl {
+namespace {
+
+double widen(double x) {
+  return x;
+}
+double widen(float x) {
+  return x;
+}
+double widen(BF16 x) {
+  return to_float(x);
+}
+double widen(F16 x) {
+  return to_float(x);
+}
+
+void narrow(double x, double& out) {
+  out = x;
+}
+void narrow(double x, float& out) {
+  out = static_cast<float>(x);
+}
+// From f64 through f32: twice rounded, which no reader of 16-bit weights can tell.
+void narrow(double x, BF16& out) {
+  out = to_bf16(static_cast<float>(x));
+}
+void narrow(double x, F16& out) {
+  out = to_f16(static_cast<float>(x));
+}
+
+template <class Source, class Target>
+void convert_all(const void* source, void* target, std::int64_t count) {
+  const char* in = static_cast<const char*>(source);
+  char* out = static_cast<char*>(target);
+  for (std::int64_t i = 0; i < count; ++i) {
+    Source value;
+    std::memcpy(&value, in + i * static_cast<std::int64_t>(sizeof(Source)), sizeof(Source));
+    Target result;
+    narrow(widen(value), result);
+    std::memcpy(out + i * static_cast<std::int64_t>(sizeof(Target)), &result, sizeof(Target));
+  }
+}
+
+template <class Source>
+void convert_from(const void* source, void* target, DType target_dtype, std::int64_t count) {
+  switch (target_dtype) {
+    case DType::kF64:
+      return convert_all<Source, double>(source, target, count);
+    case DType::kF32:
+      return convert_all<Source, float>(source, target, count);
+    case DType::kBF16:
+      return convert_all<Source, BF16>(source, target, count);
+    case DType::kF16:
+      return convert_all<Source, F16>(source, target, count);
+    default:
+      TNL_CHECK(false);
+  }
+}
+
+}  // namespace
+
+bool is_floating(DType dtype) {
+  return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16 ||
+         dtype == DType::kF16;
+}
+
+void convert(const void* source, DType source_dtype, void* target, DType target_dtype,
+             std::int64_t count) {
+  if (source_dtype == target_dtype) {
+    if (count > 0)
+      std::memcpy(target, source, static_cast<std::size_t>(count * dtype_size(source_dtype)));
+    return;
+  }
+  switch (source_dtype) {
+    case DType::kF64:
+      return convert_from<double>(source, target, target_dtype, count);
+    case DType::kF32:
+      return convert_from<float>(source, target, target_dtype, count);
+    case DType::kBF16:
+      return convert_from<BF16>(source, target, target_dtype, count);
+    case DType::kF16:
+      return convert_from<F16>(source, target, target_dtype, count);
+    default:
+      TNL_CHECK(false);
+  }
+}
+
+}  // namespace tnl

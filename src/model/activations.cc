@@ -1,0 +1,136 @@
+#include "model/activations.h"
+
+#include <algorithm>
+
+#include "core/try.h"
+
+namespace tnl {
+std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens) {
+  constexpr std::int64_t kMostElements = std::int64_t{4} << 20;
+  return std::clamp<std::int64_t>(kMostElements / config.vocab_size, 1,
+                                  std::max<std::int64_t>(tokens, 1));
+}
+
+namespace {
+
+// Collects the matrices of one arena: first their offsets, then, once it exists, their addresses.
+class Placer {
+ public:
+  Placer(Arena& arena, DType dtype, std::int64_t tokens)
+      : arena_(arena), dtype_(dtype), tokens_(tokens) {}
+
+  void add(Matrix& matrix, std::int64_t cols) { add(matrix, tokens_, cols); }
+
+  void add(Matrix& matrix, std::int64_t rows, std::int64_t cols) {
+    matrix = Matrix::contiguous(nullptr, dtype_, rows, cols);
+    pieces_.push_back(
+        {&matrix, arena_.add(static_cast<std::size_t>(rows * cols * dtype_size(dtype_)))});
+  }
+
+  Status allocate(const char* purpose) {
+    TNL_TRY(arena_.allocate(purpose));
+    for (const Piece& piece : pieces_) piece.matrix->data = arena_.at(piece.offset);
+    return {};
+  }
+
+ private:
+  struct Piece {
+    Matrix* matrix;
+    std::size_t offset;
+  };
+  Arena& arena_;
+  DType dtype_;
+  std::int64_t tokens_;
+  std::vector<Piece> pieces_;
+};
+
+std::int64_t widest_key(const ModelConfig& config) {
+  std::int64_t widest = 0;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    widest = std::max(widest, config.heads * config.key_dim(layer));
+  }
+  return widest;
+}
+
+void add_layer(Placer& placer, const ModelConfig& config, std::int64_t key_width,
+               LayerActivations& layer) {
+  placer.add(layer.projection, (config.generation == Generation::kTnl ? 4 : 3) * config.hidden);
+  if (config.generation == Generation::kTnl3) {
+    placer.add(layer.gate_low, config.gate);
+    placer.add(layer.gate, config.hidden);
+  }
+  placer.add(layer.q, key_width);
+  placer.add(layer.k, key_width);
+  placer.add(layer.v, config.hidden);
+  placer.add(layer.o, config.hidden);
+  placer.add(layer.glu, 2 * config.glu);
+}
+
+void add_gradients(Placer& placer, const ModelConfig& config, Activations& a) {
+  placer.add(a.d_stream, config.width);
+  placer.add(a.d_normed, config.width);
+  placer.add(a.d_projection, (config.generation == Generation::kTnl ? 4 : 3) * config.hidden);
+  if (config.generation == Generation::kTnl3) {
+    placer.add(a.d_gate_low, config.gate);
+    placer.add(a.d_gate, config.hidden);
+  }
+  placer.add(a.d_q, widest_key(config));
+  placer.add(a.d_k, widest_key(config));
+  placer.add(a.d_v, config.hidden);
+  placer.add(a.d_o, config.hidden);
+  placer.add(a.d_gated, config.hidden);
+  placer.add(a.d_glu, 2 * config.glu);
+  placer.add(a.d_product, config.glu);
+}
+
+void add_all(Placer& placer, const ModelConfig& config, std::int64_t tokens, std::int64_t sequences,
+             bool training, Activations& a) {
+  a.layers.resize(static_cast<std::size_t>(config.layers));
+  if (training) {
+    for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+      placer.add(a.layers[layer].input, config.width);
+      placer.add(a.layers[layer].middle, config.width);
+      add_layer(placer, config, config.heads * config.key_dim(layer), a.layers[layer]);
+    }
+    add_gradients(placer, config, a);
+  } else {
+    add_layer(placer, config, widest_key(config), a.layers[0]);
+  }
+  placer.add(a.output, config.width);
+  placer.add(a.normed, config.width);
+  placer.add(a.gated, config.hidden);
+  placer.add(a.product, config.glu);
+  placer.add(a.last, sequences, config.width);
+  placer.add(a.logits, logit_rows(config, tokens), config.vocab_size);
+}
+
+}  // namespace
+
+std::size_t activation_bytes(const ModelConfig& config, DType dtype, std::int64_t tokens,
+                             std::int64_t sequences, bool training) {
+  Activations planned;
+  Placer placer(planned.arena, dtype, tokens);
+  add_all(placer, config, tokens, sequences, training, planned);
+  return planned.arena.bytes();
+}
+
+Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
+                         std::int64_t sequences, bool training, Activations& a) {
+  Placer placer(a.arena, dtype, tokens);
+  add_all(placer, config, tokens, sequences, training, a);
+  TNL_TRY(placer.allocate("activations"));
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    if (!training) {  // one set, and the residual stream is updated in place
+      a.layers[layer] = a.layers[0];
+      a.layers[layer].input = a.layers[layer].middle = a.output;
+      a.layers[layer].q.cols = a.layers[layer].q.row_stride = a.layers[layer].k.cols =
+          a.layers[layer].k.row_stride = config.heads * config.key_dim(layer);
+    }
+    if (config.generation == Generation::kTnl) {
+      a.layers[layer].gate = a.layers[layer].projection.columns(3 * config.hidden, config.hidden);
+    }
+  }
+  return {};
+}
+
+}  // namespace tnl

@@ -1,0 +1,288 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "core/check.h"
+#include "core/convert.h"
+#include "core/try.h"
+#include "model/execution_impl.h"
+
+namespace tnl {
+namespace {
+
+Status check_batch(const TokenBatch& batch, const Execution::Limits& limits,
+                   std::int64_t vocab_size, bool need_targets) {
+  const auto total = static_cast<std::int64_t>(batch.tokens.size());
+  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
+  if (total > limits.tokens || sequences > limits.sequences) {
+    return invalid_argument(
+        fmt::format("batch: found {} tokens in {} sequences, expected at most {} in {}", total,
+                    sequences, limits.tokens, limits.sequences));
+  }
+  if (sequences < 0 || batch.cu_seqlens.front() != 0 || batch.cu_seqlens.back() != total ||
+      !std::is_sorted(batch.cu_seqlens.begin(), batch.cu_seqlens.end())) {
+    return invalid_argument(fmt::format(
+        "batch: cu_seqlens: expected rising numbers from 0 to the {} tokens of the batch", total));
+  }
+  if (need_targets && batch.targets.size() != batch.tokens.size()) {
+    return invalid_argument(
+        fmt::format("batch: targets: found {}, expected one for each of {} tokens",
+                    batch.targets.size(), total));
+  }
+  if (!batch.mask.empty() && batch.mask.size() != batch.tokens.size()) {
+    return invalid_argument(fmt::format("batch: mask: found {}, expected one for each of {} tokens",
+                                        batch.mask.size(), total));
+  }
+  for (std::int64_t t = 0; t < total; ++t) {
+    if (batch.tokens[t] < 0 || batch.tokens[t] >= vocab_size) {
+      return invalid_argument(fmt::format("batch: token {}: found id {}, expected 0 to {}", t,
+                                          batch.tokens[t], vocab_size - 1));
+    }
+    if (need_targets && batch.targets[t] >= vocab_size) {
+      return invalid_argument(fmt::format("batch: target {}: found id {}, expected at most {}", t,
+                                          batch.targets[t], vocab_size - 1));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+TensorView by_head(const Matrix& matrix, std::int64_t heads) {
+  TensorView view{.data = matrix.data, .dtype = matrix.dtype, .rank = 3};
+  view.shape = {matrix.rows, heads, matrix.cols / heads};
+  view.stride = {matrix.row_stride, matrix.cols / heads, 1};
+  return view;
+}
+
+double Execution::Impl::embedding_scale() const {
+  return config().scale_embedding ? std::sqrt(static_cast<double>(config().width)) : 1.0;
+}
+
+GateKind Execution::Impl::gate_kind() const {
+  return config().generation == Generation::kTnl ? GateKind::kLinear : GateKind::kSigmoid;
+}
+
+Status Execution::Impl::reserve_workspace(std::size_t bytes) {
+  if (bytes <= workspace.bytes()) return {};
+  TNL_ASSIGN(workspace, Buffer::allocate(bytes, "attention workspace"));
+  return {};
+}
+
+Status Execution::Impl::begin(const TokenBatch& batch, const ModelState* state, bool need_targets) {
+  TNL_TRY(check_batch(batch, limits, config().vocab_size, need_targets));
+  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
+  if (state != nullptr && state->sequences() != sequences) {
+    return invalid_argument(fmt::format("state: found {} sequences, expected the batch's {}",
+                                        state->sequences(), sequences));
+  }
+  tokens = static_cast<std::int64_t>(batch.tokens.size());
+  one_token_each = state != nullptr && tokens == sequences;
+  positions.resize(static_cast<std::size_t>(tokens));
+  for (std::int64_t n = 0; n < sequences; ++n) {
+    const std::int64_t first = batch.cu_seqlens[n];
+    one_token_each = one_token_each && batch.cu_seqlens[n + 1] - first == 1;
+    const std::int64_t offset = state != nullptr ? state->positions()[n] : 0;
+    for (std::int64_t t = first; t < batch.cu_seqlens[n + 1]; ++t)
+      positions[t] = offset + t - first;
+  }
+  if (one_token_each) return {};
+  bool planned[2] = {false, false};
+  for (std::int64_t layer = 0; layer < config().layers; ++layer) {
+    const int kind = config().lrpe[layer] ? 1 : 0;
+    if (planned[kind]) continue;
+    planned[kind] = true;
+    TNL_ASSIGN(plans[kind],
+               plan_attention(attention_args(layer, batch, state), backend.properties()));
+    TNL_TRY(reserve_workspace(plans[kind].workspace_bytes));
+  }
+  return {};
+}
+
+void Execution::Impl::take_residual(const Matrix& from, const Matrix& to) {
+  if (from.data != to.data) backend.copy(rows(from), rows(to));
+}
+
+Status Execution::Impl::run_layers(const TokenBatch& batch, ModelState* state) {
+  backend.embed(model.impl().weights.embedding, batch.tokens, embedding_scale(),
+                rows(a.layers[0].input));
+  for (std::int64_t layer = 0; layer < config().layers; ++layer) {
+    TNL_TRY(token_mixer(layer, batch, state));
+    channel_mixer(layer);
+  }
+  if (state != nullptr) {
+    for (std::size_t n = 0; n < state->positions().size(); ++n) {
+      state->positions()[n] += batch.cu_seqlens[n + 1] - batch.cu_seqlens[n];
+    }
+  }
+  return {};
+}
+
+// x += W_out (gate * norm(attention(split(W x̂))))
+Status Execution::Impl::token_mixer(std::int64_t layer, const TokenBatch& batch,
+                                    ModelState* state) {
+  const LayerWeights& w = model.impl().weights.layers[layer];
+  const LayerActivations& act = a.layers[layer];
+  backend.srmsnorm(rows(act.input), config().norm_eps, rows(a.normed));
+  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.projection, 0.0, rows(act.projection));
+  if (config().generation == Generation::kTnl3) {
+    backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.gate_down, 0.0, rows(act.gate_low));
+    backend.matmul(MatmulForm::kNT, 1.0, rows(act.gate_low), w.gate_up, 0.0, rows(act.gate));
+  }
+  backend.split(split_args(layer, batch));
+  TNL_TRY(run_attention(layer, batch, state));
+  backend.norm_gate(gate_kind(), rows(act.o), rows(act.gate), config().norm_eps, rows(a.gated));
+  take_residual(act.input, act.middle);
+  backend.matmul(MatmulForm::kNT, 1.0, rows(a.gated), w.output, 1.0, rows(act.middle));
+  return {};
+}
+
+// x += W3 ((W1 x̂) * (W2 x̂))
+void Execution::Impl::channel_mixer(std::int64_t layer) {
+  const LayerWeights& w = model.impl().weights.layers[layer];
+  const LayerActivations& act = a.layers[layer];
+  const std::int64_t glu = config().glu;
+  backend.srmsnorm(rows(act.middle), config().norm_eps, rows(a.normed));
+  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.glu_in, 0.0, rows(act.glu));
+  backend.product(rows(act.glu).columns(0, glu), rows(act.glu).columns(glu, glu), rows(a.product));
+  const bool last = layer + 1 == config().layers;
+  const Matrix& next = last ? a.output : a.layers[layer + 1].input;
+  take_residual(act.middle, next);
+  backend.matmul(MatmulForm::kNT, 1.0, rows(a.product), w.glu_out, 1.0, rows(next));
+}
+
+SplitArgs Execution::Impl::split_args(std::int64_t layer, const TokenBatch& batch) const {
+  const LayerWeights& w = model.impl().weights.layers[layer];
+  const LayerActivations& act = a.layers[layer];
+  SplitArgs args;
+  args.projection = rows(act.projection);
+  args.heads = config().heads;
+  args.head_dim = config().head_dim();
+  args.silu_qk = config().silu;
+  args.silu_v = config().silu && config().generation == Generation::kTnl3;
+  if (config().lrpe[layer]) {
+    args.theta = w.theta.data;
+    args.theta_dtype = w.theta.dtype;
+  }
+  args.positions = positions;
+  args.mask = batch.mask;
+  args.q = rows(act.q);
+  args.k = rows(act.k);
+  args.v = rows(act.v);
+  return args;
+}
+
+AttentionArgs Execution::Impl::attention_args(std::int64_t layer, const TokenBatch& batch,
+                                              const ModelState* state) const {
+  const LayerActivations& act = a.layers[layer];
+  const std::int64_t heads = config().heads;
+  AttentionArgs args;
+  args.q = by_head(rows(act.q), heads);
+  args.k = by_head(rows(act.k), heads);
+  args.v = by_head(rows(act.v), heads);
+  args.o = by_head(rows(act.o), heads);
+  args.log_decay = log_decay[layer];
+  args.scale = static_cast<float>(config().attention_scale);
+  args.cu_seqlens = batch.cu_seqlens;
+  if (state != nullptr) args.state_in = args.state_out = state->layer(layer);
+  return args;
+}
+
+Status Execution::Impl::run_attention(std::int64_t layer, const TokenBatch& batch,
+                                      ModelState* state) {
+  const AttentionArgs args = attention_args(layer, batch, state);
+  if (!one_token_each) {
+    return attention_forward(args, plans[config().lrpe[layer] ? 1 : 0], workspace.data(),
+                             model.device());
+  }
+  AttentionStepArgs step;
+  step.q = args.q;
+  step.k = args.k;
+  step.v = args.v;
+  step.o = args.o;
+  step.log_decay = args.log_decay;
+  step.scale = args.scale;
+  step.state = state->layer(layer);
+  return attention_step(step, model.device());
+}
+
+Execution::Execution(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Execution::~Execution() = default;
+Execution::Execution(Execution&&) noexcept = default;
+Execution& Execution::operator=(Execution&&) noexcept = default;
+
+Result<Execution> Execution::create(const Model& model, const Limits& limits) {
+  TNL_CHECK(limits.tokens > 0 && limits.sequences > 0);
+  auto impl = std::make_unique<Impl>(model, limits);
+  if (limits.training && model.dtype() != impl->backend.compute_dtype()) {
+    return invalid_argument(fmt::format("model: found parameters in {}, expected {} for training",
+                                        dtype_name(model.dtype()),
+                                        dtype_name(impl->backend.compute_dtype())));
+  }
+  TNL_TRY(place_activations(model.config(), impl->backend.compute_dtype(), limits.tokens,
+                            limits.sequences, limits.training, impl->a));
+  for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
+    impl->log_decay.push_back(model.config().log_decay(layer));
+  }
+  return Execution(std::move(impl));
+}
+
+std::size_t Execution::activation_bytes() const {
+  return impl_->a.arena.bytes();
+}
+
+Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<float> logits,
+                          bool all_logits) {
+  Impl& self = *impl_;
+  TNL_TRY(self.begin(batch, state, /*need_targets=*/false));
+  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
+  const std::int64_t wanted = all_logits ? self.tokens : sequences;
+  const std::int64_t vocab_size = self.config().vocab_size;
+  if (!logits.empty() && static_cast<std::int64_t>(logits.size()) != wanted * vocab_size) {
+    return invalid_argument(fmt::format("logits: found room for {}, expected {} rows of {}",
+                                        logits.size(), wanted, vocab_size));
+  }
+  TNL_TRY(self.run_layers(batch, state));
+  if (logits.empty()) return {};
+  Matrix picked = self.rows(self.a.output);
+  if (!all_logits) {
+    picked = self.a.last.row_block(0, sequences);
+    for (std::int64_t n = 0; n < sequences; ++n) {
+      const std::int64_t end = batch.cu_seqlens[n + 1];
+      if (end == batch.cu_seqlens[n]) {
+        return invalid_argument(
+            fmt::format("batch: sequence {}: found no token, expected one to predict from", n));
+      }
+      self.backend.copy(self.a.output.row_block(end - 1, 1), picked.row_block(n, 1));
+    }
+  }
+  const Matrix normed = all_logits ? self.rows(self.a.normed) : picked;
+  self.backend.srmsnorm(picked, self.config().norm_eps, normed);
+  self.for_logits(normed, [&](std::int64_t first, const Matrix& block) {
+    convert(block.data, block.dtype, logits.data() + first * vocab_size, DType::kF32,
+            block.rows * vocab_size);
+  });
+  return {};
+}
+
+Status Execution::losses(const TokenBatch& batch, ModelState* state, std::span<double> losses) {
+  Impl& self = *impl_;
+  TNL_TRY(self.begin(batch, state, /*need_targets=*/true));
+  if (losses.size() != batch.tokens.size()) {
+    return invalid_argument(
+        fmt::format("losses: found room for {}, expected {}", losses.size(), batch.tokens.size()));
+  }
+  TNL_TRY(self.run_layers(batch, state));
+  const Matrix normed = self.rows(self.a.normed);
+  self.backend.srmsnorm(self.rows(self.a.output), self.config().norm_eps, normed);
+  self.for_logits(normed, [&](std::int64_t first, const Matrix& block) {
+    const auto count = static_cast<std::size_t>(block.rows);
+    self.backend.cross_entropy(block, batch.targets.subspan(first, count), 0.0,
+                               losses.subspan(first, count));
+  });
+  return {};
+}
+
+}  // namespace tnl

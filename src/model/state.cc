@@ -1,0 +1,82 @@
+#include <cstring>
+
+#include "backend/backend.h"
+#include "core/check.h"
+#include "core/try.h"
+#include "model/execution.h"
+#include "model/model_impl.h"
+
+namespace tnl {
+
+Result<ModelState> ModelState::create(const Model& model, std::int64_t sequences) {
+  const ModelConfig& config = model.config();
+  const DType dtype = model.device().backend().compute_dtype();
+  const std::int64_t head_values = config.heads * config.head_dim();
+  std::size_t bytes = 0;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    bytes += static_cast<std::size_t>(sequences * config.key_dim(layer) * head_values *
+                                      dtype_size(dtype));
+  }
+  ModelState state;
+  TNL_ASSIGN(state.buffer_, Buffer::allocate(bytes, "the state of the running texts"));
+  char* next = static_cast<char*>(state.buffer_.data());
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    state.layers_.push_back(TensorView::contiguous(
+        next, dtype, {sequences, config.heads, config.key_dim(layer), config.head_dim()}));
+    next += state.layers_.back().elements() * dtype_size(dtype);
+  }
+  state.positions_.assign(static_cast<std::size_t>(sequences), 0);
+  return state;
+}
+
+Result<ModelState> ModelState::copy() const {
+  ModelState other;
+  TNL_ASSIGN(other.buffer_, Buffer::allocate(buffer_.bytes(), "a copy of a state"));
+  if (buffer_.bytes() > 0) std::memcpy(other.buffer_.data(), buffer_.data(), buffer_.bytes());
+  char* next = static_cast<char*>(other.buffer_.data());
+  for (TensorView view : layers_) {
+    view.data = next;
+    next += view.elements() * dtype_size(view.dtype);
+    other.layers_.push_back(view);
+  }
+  other.positions_ = positions_;
+  return other;
+}
+
+void ModelState::reset() {
+  if (buffer_.bytes() > 0) std::memset(buffer_.data(), 0, buffer_.bytes());
+  positions_.assign(positions_.size(), 0);
+}
+
+Result<Gradients> Gradients::create(const Model& model) {
+  const DType dtype = model.device().backend().compute_dtype();
+  Gradients gradients;
+  std::int64_t elements = 0;
+  for (const NamedTensor& parameter : model.parameters()) elements += parameter.view.elements();
+  TNL_ASSIGN(gradients.buffer_,
+             Buffer::allocate(static_cast<std::size_t>(elements * dtype_size(dtype)), "gradients"));
+  char* next = static_cast<char*>(gradients.buffer_.data());
+  for (const NamedTensor& parameter : model.parameters()) {
+    TensorView view = parameter.view;
+    view.data = next;
+    view.dtype = dtype;
+    gradients.tensors_.push_back(view);
+    next += view.elements() * dtype_size(dtype);
+  }
+  return gradients;
+}
+
+void Gradients::zero() {
+  if (buffer_.bytes() > 0) std::memset(buffer_.data(), 0, buffer_.bytes());
+}
+
+std::span<float> Gradients::flat() {
+  TNL_CHECK(!tensors_.empty() && tensors_[0].dtype == DType::kF32);
+  return {static_cast<float*>(buffer_.data()), buffer_.bytes() / sizeof(float)};
+}
+
+void* Gradients::data() const {
+  return buffer_.data();
+}
+
+}  // namespace tnl

@@ -1,0 +1,110 @@
+// The few fields of a SentencePiece model file that its library keeps to itself, read from the wire
+// format of protocol buffers. Field numbers: sentencepiece_model.proto.
+#include <optional>
+
+#include "core/try.h"
+#include "text/sentencepiece.h"
+
+namespace tnl {
+namespace {
+
+struct Field {
+  std::uint32_t number = 0;
+  std::uint64_t value = 0;   // of a varint
+  std::string_view content;  // of a length-delimited field
+};
+
+class FieldReader {
+ public:
+  explicit FieldReader(std::string_view message) : rest_(message) {}
+
+  bool done() const { return rest_.empty(); }
+
+  // Nothing where the message is damaged.
+  std::optional<Field> next() {
+    std::uint64_t tag = 0;
+    Field field;
+    if (!varint(tag) || tag >> 3 == 0 || tag >> 3 >= (1u << 29)) return {};
+    field.number = static_cast<std::uint32_t>(tag >> 3);
+    switch (tag & 7) {
+      case 0:
+        if (!varint(field.value)) return {};
+        return field;
+      case 1:
+        return skip(8) ? std::optional(field) : std::nullopt;
+      case 2: {
+        std::uint64_t bytes = 0;
+        if (!varint(bytes) || bytes > rest_.size()) return {};
+        field.content = rest_.substr(0, bytes);
+        rest_.remove_prefix(bytes);
+        return field;
+      }
+      case 5:
+        return skip(4) ? std::optional(field) : std::nullopt;
+      default:
+        return {};
+    }
+  }
+
+ private:
+  bool varint(std::uint64_t& value) {
+    value = 0;
+    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
+      const auto byte = static_cast<unsigned char>(rest_.front());
+      rest_.remove_prefix(1);
+      value |= static_cast<std::uint64_t>(byte & 0x7fu) << shift;
+      if (byte < 0x80) return true;
+    }
+    return false;
+  }
+  bool skip(std::size_t bytes) {
+    if (rest_.size() < bytes) return false;
+    rest_.remove_prefix(bytes);
+    return true;
+  }
+
+  std::string_view rest_;
+};
+
+template <class Visit>
+Status each_field(std::string_view message, const Visit& visit) {
+  for (FieldReader reader(message); !reader.done();) {
+    const std::optional<Field> field = reader.next();
+    if (!field) return invalid_argument("damaged or not a SentencePiece model");
+    TNL_TRY(visit(*field));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<SentencePieceSettings> read_settings(std::string_view model) {
+  constexpr std::uint32_t kTrainerSpec = 2, kNormalizerSpec = 3, kTreatWhitespaceAsSuffix = 24,
+                          kByteFallback = 35, kCharsMap = 2, kAddDummyPrefix = 3,
+                          kRemoveExtraWhitespaces = 4, kEscapeWhitespaces = 5;
+  SentencePieceSettings result;
+  const auto trainer = [&](const Field& field) -> Status {
+    if (field.number == kTreatWhitespaceAsSuffix) result.whitespace_as_suffix = field.value != 0;
+    if (field.number == kByteFallback) result.byte_fallback = field.value != 0;
+    return {};
+  };
+  const auto normalizer = [&](const Field& field) -> Status {
+    if (field.number == kCharsMap) result.has_rules = !field.content.empty();
+    if (field.number == kAddDummyPrefix) result.add_dummy_prefix = field.value != 0;
+    if (field.number == kRemoveExtraWhitespaces) result.remove_extra_whitespaces = field.value != 0;
+    if (field.number == kEscapeWhitespaces) result.escape_whitespaces = field.value != 0;
+    return {};
+  };
+  TNL_TRY(each_field(model, [&](const Field& field) -> Status {
+    if (field.number == kTrainerSpec) return each_field(field.content, trainer);
+    if (field.number == kNormalizerSpec) return each_field(field.content, normalizer);
+    return {};
+  }));
+  return result;
+}
+
+std::string_view no_dummy_prefix() {
+  return std::string_view("\x1a\x02\x18\x00", 4);  // normalizer_spec { add_dummy_prefix: false }
+}
+
+}  // namespace tnl

@@ -1,0 +1,82 @@
+#include "train/setup.h"
+
+#include <fmt/format.h>
+
+#include "backend/backend.h"
+#include "core/try.h"
+
+namespace tnl {
+namespace {
+
+namespace fs = std::filesystem;
+
+Status check_vocabulary(const std::string& where, std::int64_t vocab_size,
+                        const TrainConfig& config, const TrainData& data) {
+  if (vocab_size == data.dataset.vocab_size()) return {};
+  return invalid_argument(fmt::format("{}: found a vocabulary of {}, expected the {} of {}", where,
+                                      vocab_size, data.dataset.vocab_size(), config.data));
+}
+
+Result<ModelConfig> preset_config(const TrainConfig& config, const TrainData& data,
+                                  std::vector<std::string>& notes) {
+  TNL_ASSIGN(const Preset preset, find_preset(config.preset));
+  ModelConfig model = preset.config;
+  model.bos_id = data.tokenizer->bos_id();
+  model.eos_id = data.tokenizer->eos_id();
+  if (model.vocab_size == data.dataset.vocab_size()) return model;
+  notes.push_back(fmt::format("preset {}: vocabulary {} in place of {}, as the data has it",
+                              config.preset, data.dataset.vocab_size(), model.vocab_size));
+  model.vocab_size = data.dataset.vocab_size();
+  model.pad_id = -1;
+  return model;
+}
+
+// `path`: a file config.json or its directory.
+Result<ModelConfig> file_config(const TrainConfig& config, const TrainData& data) {
+  const fs::path path = config.config;
+  fs::path directory = path;
+  if (!fs::is_directory(path)) {
+    if (path.filename() != "config.json") {
+      return invalid_argument(fmt::format(
+          "config: found '{}', expected a file config.json or its directory", config.config));
+    }
+    directory = path.parent_path();
+  }
+  TNL_ASSIGN(ModelConfig model, read_model_config(directory));
+  TNL_TRY(check_vocabulary(config.config, model.vocab_size, config, data));
+  return model;
+}
+
+}  // namespace
+
+Result<TrainData> open_train_data(const TrainConfig& config) {
+  TNL_ASSIGN(Dataset dataset, Dataset::open(config.data));
+  TNL_ASSIGN(auto tokenizer, load_tokenizer(dataset.tokenizer()));
+  if (dataset.tokens(Dataset::Split::kTrain) == 0) {
+    return invalid_argument(
+        fmt::format("{}: found no token to train on, expected at least one document", config.data));
+  }
+  return TrainData{std::move(dataset), std::move(tokenizer)};
+}
+
+Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
+                               const Device& device, std::vector<std::string>& notes) {
+  if (!config.init.empty()) {
+    TNL_ASSIGN(const ModelConfig stored, read_model_config(config.init));
+    TNL_TRY(check_vocabulary(config.init, stored.vocab_size, config, data));
+    return Model::load(config.init, device, {.dtype = DType::kF32});
+  }
+  Result<ModelConfig> chosen =
+      config.config.empty() ? preset_config(config, data, notes) : file_config(config, data);
+  TNL_ASSIGN(ModelConfig model, std::move(chosen));
+  if (config.paper_slopes) model.slopes = SlopeSchedule::kPaperLinear;
+  return Model::create(model, device, config.seed);
+}
+
+Status check_train_device(const Device& device) {
+  if (device.backend().compute_dtype() == DType::kF32) return {};
+  return invalid_argument(fmt::format("device: found {}, expected cpu: training is done in f32",
+                                      device.properties().name));
+}
+
+}  // namespace tnl

@@ -1,0 +1,70 @@
+// One run in progress: the step, what is measured about it, and what is written down.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/execution.h"
+#include "text/dataset.h"
+#include "tnl/model.h"
+#include "tnl/train.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/metrics.h"
+#include "train/optimizer.h"
+#include "train/pace.h"
+#include "train/run_directory.h"
+#include "train/setup.h"
+
+namespace tnl {
+
+using TrainCallback = std::function<bool(const TrainProgress&)>;
+
+class Trainer {
+ public:
+  // Takes all memory of the run and writes nothing. The model is as before the first step, or the
+  // checkpoint's.
+  static Result<Trainer> create(const TrainConfig& config, const TrainData& data, Model model);
+
+  // From the checkpoint, or the first step without one, to the last step or until the callback says
+  // false. The caller holds the run's lock. `notes` go out with the first callback.
+  Result<TrainResult> run(const RunDirectory& run, const std::optional<FoundCheckpoint>& checkpoint,
+                          std::vector<std::string> notes, const TrainCallback& callback);
+
+ private:
+  Trainer(const TrainConfig& config, const TrainData& data, Model model, Gradients gradients,
+          Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator);
+
+  Status restore(const FoundCheckpoint& checkpoint, std::vector<std::string>& notes);
+  Status open_metrics(const RunDirectory& run, std::vector<std::string>& notes);
+  Result<MetricsLine> step();
+  // Fills batches_ for one step; the number of targets in them.
+  Result<std::int64_t> load_batches();
+  Status update(MetricsLine& line);
+  Status evaluate(MetricsLine& line);
+  Status check_diverged(const MetricsLine& line) const;
+  Status save(const RunDirectory& run);
+  bool due(std::int64_t every) const;  // at this step; always at the last
+  TrainProgress progress(const MetricsLine* line) const;
+  TrainResult result() const;
+
+  TrainConfig config_;
+  TrainData data_;
+  Model model_;
+  Gradients gradients_;
+  Execution execution_;
+  Optimizer optimizer_;
+  DataLoader loader_;
+  Evaluator evaluator_;
+  std::optional<MetricsLog> metrics_;
+  CheckpointState state_;
+  Pace pace_;
+  std::vector<DataBatch> batches_;    // the micro-batches of a step
+  std::int64_t saved_step_ = -1;      // of the newest checkpoint
+  std::int64_t published_step_ = -1;  // of run/model, as far as this process wrote it
+};
+
+}  // namespace tnl

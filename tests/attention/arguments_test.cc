@@ -1,0 +1,321 @@
+// Each mistake gets its sentence; plans are pure data.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+#include "attention/attention_case.h"
+#include "core/buffer.h"
+#include "support/require.h"
+
+namespace tnl::test {
+namespace {
+
+const DeviceProperties kDevice{
+    .kind = DeviceKind::kCpu, .name = "cpu", .cpu_target = "avx2", .threads = 2};
+
+// A call that is right, for tests that break one thing.
+struct Call {
+  std::vector<float> memory = std::vector<float>(4096);
+  std::vector<float> log_decay = {-0.5f, -0.25f};
+  std::vector<std::int64_t> offsets = {0, 2, 6};
+  AttentionArgs args;
+  AttentionGradients gradients;
+  AttentionStepArgs step;
+
+  TensorView view(std::initializer_list<std::int64_t> shape) {
+    return TensorView::contiguous(memory.data(), DType::kF32, shape);
+  }
+  Call() {
+    args.q = args.k = view({2, 3, 2, 4});
+    args.v = args.o = view({2, 3, 2, 5});
+    args.log_decay = log_decay;
+    args.state_in = args.state_out = view({2, 2, 4, 5});
+    gradients.d_o = gradients.dv = args.v;
+    gradients.dq = gradients.dk = args.q;
+    gradients.d_state_in = gradients.d_state_out = args.state_in;
+    step.q = step.k = view({3, 2, 4});
+    step.v = step.o = view({3, 2, 5});
+    step.log_decay = log_decay;
+    step.state = view({4, 2, 4, 5});
+  }
+};
+
+struct Mistake {
+  const char* name;
+  std::function<void(Call&)> make;
+  const char* sentence;
+};
+
+class ForwardMistake : public testing::TestWithParam<Mistake> {};
+
+TEST_P(ForwardMistake, HasASentence) {
+  Call call;
+  ASSERT_TRUE(plan_attention(call.args, kDevice).ok());
+  GetParam().make(call);
+  const auto plan = plan_attention(call.args, kDevice);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+}
+
+const float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+const Mistake kForwardMistakes[] = {
+    {"QMissing", [](Call& c) { c.args.q = {}; }, "q: not given"},
+    {"NoMemory", [](Call& c) { c.args.v.data = nullptr; },
+     "v: found no memory behind f32[2, 3, 2, 5]"},
+    {"Integers", [](Call& c) { c.args.q.dtype = DType::kI32; },
+     "q: found i32, expected f32, bf16, f16 or f64"},
+    {"RankThreeWithoutOffsets",
+     [](Call& c) {
+       c.args.q = c.view({6, 2, 4});
+     },
+     "q: found f32[6, 2, 4], expected rank 4, [B, T, H, K] (rank 3 needs cu_seqlens)"},
+    {"RankFourWithOffsets", [](Call& c) { c.args.cu_seqlens = c.offsets; },
+     "q: found f32[2, 3, 2, 4], expected rank 3, [total, H, K], because cu_seqlens is given"},
+    {"RankOutOfRange", [](Call& c) { c.args.q.rank = 5; }, "q: found rank 5, expected 3 or 4"},
+    {"KeysDiffer",
+     [](Call& c) {
+       c.args.k = c.view({2, 3, 2, 6});
+     },
+     "k: found f32[2, 3, 2, 6], expected f32[2, 3, 2, 4]"},
+    {"TypesDiffer", [](Call& c) { c.args.k.dtype = DType::kBF16; },
+     "k: found bf16[2, 3, 2, 4], expected f32[2, 3, 2, 4]"},
+    {"TokensDiffer",
+     [](Call& c) {
+       c.args.v = c.view({2, 4, 2, 5});
+     },
+     "v: found f32[2, 4, 2, 5], expected f32[2, 3, 2, 5]"},
+    {"OutputDiffers",
+     [](Call& c) {
+       c.args.o = c.view({2, 3, 2, 4});
+     },
+     "o: found f32[2, 3, 2, 4], expected f32[2, 3, 2, 5]"},
+    {"NegativeSize", [](Call& c) { c.args.q.shape[1] = -3; },
+     "q: found f32[2, -3, 2, 4], expected no negative size"},
+    {"GappyLastAxis", [](Call& c) { c.args.k.stride[3] = 2; },
+     "k: found stride 2 along the last axis, expected 1"},
+    {"NoKeys",
+     [](Call& c) {
+       c.args.q = c.args.k = c.view({2, 3, 2, 0});
+     },
+     "q: found K = 0, expected 1 to 1048576"},
+    {"DecaysMissing", [](Call& c) { c.args.log_decay = c.args.log_decay.first(1); },
+     "log_decay: found 1 values, expected one for each of 2 heads"},
+    {"DecayPositive", [](Call& c) { c.log_decay[1] = 0.5f; },
+     "log_decay: found 0.5 for head 1, expected at most 0"},
+    {"DecayNaN", [](Call& c) { c.log_decay[0] = kNaN; },
+     "log_decay: found nan for head 0, expected at most 0"},
+    {"ScaleInfinite", [](Call& c) { c.args.scale = INFINITY; },
+     "scale: found inf, expected a finite number"},
+    {"StateShape",
+     [](Call& c) {
+       c.args.state_in = c.view({2, 2, 5, 4});
+     },
+     "state_in: found f32[2, 2, 5, 4], expected f32[2, 2, 4, 5]"},
+    {"StateType", [](Call& c) { c.args.state_out.dtype = DType::kF64; },
+     "state_out: found f64[2, 2, 4, 5], expected f32[2, 2, 4, 5]"},
+    {"StateStrided", [](Call& c) { c.args.state_out.stride[2] = 7; },
+     "state_out: found stride 7 along axis 2, expected 5 (states are row-major)"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Arguments, ForwardMistake, testing::ValuesIn(kForwardMistakes),
+                         [](const auto& info) { return info.param.name; });
+
+class PackedMistake : public testing::TestWithParam<Mistake> {};
+
+TEST_P(PackedMistake, HasASentence) {
+  Call call;
+  call.args.q = call.args.k = call.view({6, 2, 4});
+  call.args.v = call.args.o = call.view({6, 2, 5});
+  call.args.cu_seqlens = call.offsets;
+  ASSERT_TRUE(plan_attention(call.args, kDevice).ok());
+  GetParam().make(call);
+  const auto plan = plan_attention(call.args, kDevice);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+}
+
+const Mistake kPackedMistakes[] = {
+    {"StartsLate", [](Call& c) { c.offsets[0] = 1; },
+     "cu_seqlens: found 1 as the first offset, expected 0"},
+    {"Falls", [](Call& c) { c.offsets[1] = 7; },
+     "cu_seqlens: found 6 after 7, expected rising offsets"},
+    {"EndsEarly", [](Call& c) { c.offsets[2] = 5; },
+     "cu_seqlens: found 5 as the last offset, expected 6, the tokens of q"},
+    {"StatesForOtherSequences",
+     [](Call& c) { c.args.cu_seqlens = std::span(c.offsets).subspan(0, 1); },
+     "cu_seqlens: found 0 as the last offset, expected 6, the tokens of q"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Arguments, PackedMistake, testing::ValuesIn(kPackedMistakes),
+                         [](const auto& info) { return info.param.name; });
+
+class BackwardMistake : public testing::TestWithParam<Mistake> {};
+
+TEST_P(BackwardMistake, HasASentence) {
+  Call call;
+  ASSERT_TRUE(plan_attention_backward(call.args, call.gradients, kDevice).ok());
+  GetParam().make(call);
+  const auto plan = plan_attention_backward(call.args, call.gradients, kDevice);
+  ASSERT_FALSE(plan.ok());
+  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+}
+
+const Mistake kBackwardMistakes[] = {
+    {"OutputGradientMissing", [](Call& c) { c.gradients.d_o = {}; }, "d_o: not given"},
+    {"Dq", [](Call& c) { c.gradients.dq = c.args.v; },
+     "dq: found f32[2, 3, 2, 5], expected f32[2, 3, 2, 4]"},
+    {"Dk", [](Call& c) { c.gradients.dk.dtype = DType::kF16; },
+     "dk: found f16[2, 3, 2, 4], expected f32[2, 3, 2, 4]"},
+    {"Dv", [](Call& c) { c.gradients.dv.stride[3] = 3; },
+     "dv: found stride 3 along the last axis, expected 1"},
+    {"DStateOut",
+     [](Call& c) {
+       c.gradients.d_state_out = c.view({1, 2, 4, 5});
+     },
+     "d_state_out: found f32[1, 2, 4, 5], expected f32[2, 2, 4, 5]"},
+    {"DStateIn", [](Call& c) { c.gradients.d_state_in.data = nullptr; },
+     "d_state_in: found no memory behind f32[2, 2, 4, 5]"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Arguments, BackwardMistake, testing::ValuesIn(kBackwardMistakes),
+                         [](const auto& info) { return info.param.name; });
+
+class StepMistake : public testing::TestWithParam<Mistake> {};
+
+TEST_P(StepMistake, HasASentence) {
+  const Device device = take(Device::open("cpu", {.threads = 1}));
+  Call call;
+  ASSERT_TRUE(attention_step(call.step, device).ok());
+  GetParam().make(call);
+  const Status status = attention_step(call.step, device);
+  ASSERT_FALSE(status.ok());
+  EXPECT_EQ(status.message(), GetParam().sentence);
+}
+
+const std::vector<std::int64_t> kTooFew = {0, 1}, kTwice = {3, 1, 3}, kOutside = {0, 4, 1},
+                                kNegative = {0, -1, 1};
+
+const Mistake kStepMistakes[] = {
+    {"Rank", [](Call& c) { c.step.q = c.args.q; },
+     "q: found f32[2, 3, 2, 4], expected rank 3, [N, H, K]"},
+    {"Values",
+     [](Call& c) {
+       c.step.v = c.view({2, 2, 5});
+     },
+     "v: found f32[2, 2, 5], expected f32[3, 2, 5]"},
+    {"TooFewSlots",
+     [](Call& c) {
+       c.step.state = c.view({2, 2, 4, 5});
+     },
+     "state: found 2 slots, expected at least one for each of 3 sequences"},
+    {"StateShape",
+     [](Call& c) {
+       c.step.state = c.view({4, 2, 5, 5});
+     },
+     "state: found f32[4, 2, 5, 5], expected f32[4, 2, 4, 5]"},
+    {"SlotCount", [](Call& c) { c.step.state_slots = kTooFew; },
+     "state_slots: found 2 values, expected one for each of 3 sequences"},
+    {"SlotTwice", [](Call& c) { c.step.state_slots = kTwice; },
+     "state_slots: found 3 twice, expected distinct slots"},
+    {"SlotOutside", [](Call& c) { c.step.state_slots = kOutside; },
+     "state_slots: found 4, expected 0 to 3"},
+    {"SlotNegative", [](Call& c) { c.step.state_slots = kNegative; },
+     "state_slots: found -1, expected 0 to 3"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Arguments, StepMistake, testing::ValuesIn(kStepMistakes),
+                         [](const auto& info) { return info.param.name; });
+
+std::string kernel_error(const std::string& kernel, DType dtype, const DeviceProperties& device) {
+  Call call;
+  for (TensorView* view : {&call.args.q, &call.args.k, &call.args.v, &call.args.o}) {
+    view->dtype = dtype;
+  }
+  call.args.state_in = call.args.state_out = {};
+  const auto plan = plan_attention(call.args, device, {.kernel = kernel});
+  return plan.ok() ? "" : plan.status().message();
+}
+
+TEST(AttentionPlanning, RefusesKernelsThatDoNotFit) {
+  EXPECT_EQ(kernel_error("neon", DType::kF32, kDevice),
+            "kernel: found 'neon', expected avx512, avx2, generic, reference-recurrent or "
+            "reference-chunked");
+  EXPECT_EQ(kernel_error("avx2", DType::kF64, kDevice),
+            "kernel: found avx2 for f64, expected reference-recurrent or reference-chunked");
+  EXPECT_EQ(kernel_error("reference-chunked", DType::kBF16, kDevice),
+            "kernel: found reference-chunked for bf16, expected f64 data");
+  EXPECT_EQ(kernel_error("avx512", DType::kF32, kDevice),
+            "kernel: found avx512, expected at most avx2, the device's target");
+  const DeviceProperties reference{
+      .kind = DeviceKind::kReference, .name = "reference", .cpu_target = ""};
+  EXPECT_EQ(kernel_error("", DType::kF32, reference),
+            "q: found f32, expected f64 on the device 'reference'");
+  EXPECT_EQ(kernel_error("", DType::kF64, reference), "");
+}
+
+TEST(AttentionPlanning, RefusesOptionsOutOfRange) {
+  Call call;
+  EXPECT_EQ(plan_attention(call.args, kDevice, {.chunk = 5000}).status().message(),
+            "options.chunk: found 5000, expected 0 (chosen) to 4096");
+  EXPECT_EQ(plan_attention(call.args, kDevice, {.value_slice = -1}).status().message(),
+            "options.value_slice: found -1, expected 0 (chosen) or more");
+}
+
+TEST(AttentionPlanning, IsPureAndPrintable) {
+  Call call;
+  const AttentionPlan plan = take(plan_attention(call.args, kDevice));
+  const AttentionPlan again = take(plan_attention(call.args, kDevice));
+  EXPECT_EQ(plan.describe(), again.describe());
+  EXPECT_EQ(plan.kernel, "avx2");
+  EXPECT_EQ(plan.tasks, 4);
+  EXPECT_EQ(plan.value_slice, 5);
+  EXPECT_TRUE(plan.describe().starts_with("forward: kernel avx2, chunk 32, value slice 5, 4 tasks"))
+      << plan.describe();
+  const AttentionPlan backward = take(plan_attention_backward(call.args, call.gradients, kDevice));
+  EXPECT_TRUE(backward.describe().starts_with("backward: kernel avx2")) << backward.describe();
+}
+
+// With fewer sequences and heads than threads, the columns of V are shared out.
+TEST(AttentionPlanning, SlicesValuesForIdleThreads) {
+  std::vector<float> memory(512 * 128), log_decay = {-0.1f};
+  AttentionArgs args;
+  args.q = args.k = args.v = args.o =
+      TensorView::contiguous(memory.data(), DType::kF32, {1, 512, 1, 128});
+  args.log_decay = log_decay;
+  DeviceProperties device = kDevice;
+  for (const auto& [threads, slice] : {std::pair{1, 128}, {2, 64}, {4, 32}, {8, 16}}) {
+    device.threads = threads;
+    const AttentionPlan plan = take(plan_attention(args, device));
+    EXPECT_EQ(plan.value_slice, slice) << threads;
+    EXPECT_EQ(plan.tasks, 128 / slice) << threads;
+  }
+}
+
+TEST(AttentionPlanning, RunRefusesAPlanForSomethingElse) {
+  Call call;
+  const Device device = take(Device::open("cpu", {.threads = 1}));
+  const AttentionPlan plan = take(plan_attention(call.args, device.properties()));
+  const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes + 64, "workspace"));
+  EXPECT_EQ(attention_forward(call.args, {}, workspace.data(), device).message(),
+            "plan: found an empty one, expected what plan_attention() returned");
+  EXPECT_EQ(attention_backward(call.args, call.gradients, plan, workspace.data(), device).message(),
+            "plan: found one for the forward pass, expected the backward pass");
+  AttentionPlan small = plan;
+  small.workspace_bytes = 64;
+  EXPECT_TRUE(attention_forward(call.args, small, workspace.data(), device)
+                  .message()
+                  .starts_with("plan: found 64 bytes of workspace, expected "));
+  EXPECT_TRUE(attention_forward(call.args, plan, nullptr, device)
+                  .message()
+                  .starts_with("workspace: found "));
+  AttentionPlan unknown = plan;
+  unknown.kernel = "sse";
+  EXPECT_FALSE(attention_forward(call.args, unknown, workspace.data(), device).ok());
+}
+
+}  // namespace
+}  // namespace tnl::test

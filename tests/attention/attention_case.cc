@@ -1,0 +1,260 @@
+#include "attention/attention_case.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/buffer.h"
+#include "core/convert.h"
+#include "core/rng.h"
+#include "support/require.h"
+
+namespace tnl::test {
+namespace {
+
+double read(const TensorView& view, std::int64_t offset) {
+  double value = 0;
+  const std::int64_t size = dtype_size(view.dtype);
+  convert(static_cast<const std::byte*>(view.data) + offset * size, view.dtype, &value, DType::kF64,
+          1);
+  return value;
+}
+
+void write(const TensorView& view, std::int64_t offset, double value) {
+  const std::int64_t size = dtype_size(view.dtype);
+  convert(&value, DType::kF64, static_cast<std::byte*>(view.data) + offset * size, view.dtype, 1);
+}
+
+// Offsets in row-major order of the shape.
+template <class Body>
+void for_each_offset(const TensorView& view, const Body& body) {
+  for (std::int64_t index = 0; index < view.elements(); ++index) {
+    std::int64_t rest = index, offset = 0;
+    for (int axis = view.rank - 1; axis >= 0; --axis) {
+      offset += rest % view.shape[axis] * view.stride[axis];
+      rest /= view.shape[axis];
+    }
+    body(index, offset);
+  }
+}
+
+Tensor tensor(const Variant& variant, const std::vector<std::int64_t>& shape,
+              const std::vector<double>& values = {}) {
+  Tensor result(variant.dtype, shape, variant.gap);
+  if (!values.empty()) result.set(values);
+  return result;
+}
+
+Tensor state_tensor(const Variant& variant, const AttentionCase& input,
+                    const std::vector<double>& values = {}) {
+  Tensor result(variant.dtype == DType::kF64 ? DType::kF64 : DType::kF32, input.state_shape());
+  if (!values.empty()) result.set(values);
+  return result;
+}
+
+AttentionArgs common_args(const AttentionCase& input) {
+  AttentionArgs args;
+  args.log_decay = input.log_decay;
+  args.scale = input.scale;
+  args.direction = input.direction;
+  args.cu_seqlens = input.cu_seqlens;
+  return args;
+}
+
+AttentionPlanOptions options_of(const Variant& variant) {
+  return {.kernel = variant.kernel, .chunk = variant.chunk, .value_slice = variant.value_slice};
+}
+
+std::vector<double> normals(Rng& rng, std::int64_t count) {
+  std::vector<double> values(count);
+  for (double& value : values) value = rng.normal();
+  return values;
+}
+
+}  // namespace
+
+Tensor::Tensor(DType dtype, const std::vector<std::int64_t>& shape, std::int64_t gap) {
+  view_.dtype = dtype;
+  view_.rank = static_cast<int>(shape.size());
+  std::int64_t stride = 1;
+  for (int axis = view_.rank - 1; axis >= 0; --axis) {
+    view_.shape[axis] = shape[axis];
+    view_.stride[axis] = stride;
+    stride *= shape[axis];
+    if (axis == view_.rank - 1) stride += gap;
+  }
+  memory_.resize((stride + gap) * dtype_size(dtype));
+  view_.data = memory_.data();
+  for (std::int64_t offset = 0; offset < stride + gap; ++offset) {
+    write(view_, offset, std::numeric_limits<double>::quiet_NaN());
+  }
+}
+
+std::vector<double> Tensor::values() const {
+  std::vector<double> values(view_.elements());
+  for_each_offset(
+      view_, [&](std::int64_t index, std::int64_t offset) { values[index] = read(view_, offset); });
+  return values;
+}
+
+void Tensor::set(const std::vector<double>& values) {
+  for_each_offset(view_, [&](std::int64_t index, std::int64_t offset) {
+    write(view_, offset, values.at(index));
+  });
+}
+
+std::int64_t AttentionCase::sequences() const {
+  return cu_seqlens.empty() ? batch : static_cast<std::int64_t>(cu_seqlens.size()) - 1;
+}
+std::vector<std::int64_t> AttentionCase::key_shape() const {
+  if (!cu_seqlens.empty()) return {tokens, heads, key_dim};
+  return {batch, tokens, heads, key_dim};
+}
+std::vector<std::int64_t> AttentionCase::value_shape() const {
+  if (!cu_seqlens.empty()) return {tokens, heads, value_dim};
+  return {batch, tokens, heads, value_dim};
+}
+std::vector<std::int64_t> AttentionCase::state_shape() const {
+  return {sequences(), heads, key_dim, value_dim};
+}
+std::int64_t AttentionCase::begin(std::int64_t n) const {
+  return cu_seqlens.empty() ? n * tokens : cu_seqlens[n];
+}
+std::int64_t AttentionCase::length(std::int64_t n) const {
+  return cu_seqlens.empty() ? tokens : cu_seqlens[n + 1] - cu_seqlens[n];
+}
+std::int64_t AttentionCase::row(std::int64_t n, std::int64_t t, std::int64_t h,
+                                std::int64_t width) const {
+  return ((begin(n) + t) * heads + h) * width;
+}
+
+Outputs run_forward(const AttentionCase& input, const Variant& variant) {
+  const Device device = take(Device::open("cpu", {.threads = variant.threads}));
+  const Tensor q = tensor(variant, input.key_shape(), input.q);
+  const Tensor k = tensor(variant, input.key_shape(), input.k);
+  const Tensor v = tensor(variant, input.value_shape(), input.v);
+  const Tensor o = tensor(variant, input.value_shape());
+  const Tensor state_in = state_tensor(variant, input, input.state_in);
+  const Tensor state_out = state_tensor(variant, input);
+  AttentionArgs args = common_args(input);
+  args.q = q.view();
+  args.k = k.view();
+  args.v = v.view();
+  args.o = o.view();
+  if (!input.state_in.empty()) args.state_in = state_in.view();
+  args.state_out = variant.state_in_place ? state_in.view() : state_out.view();
+  const AttentionPlan plan = take(plan_attention(args, device.properties(), options_of(variant)));
+  const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes, "workspace"));
+  EXPECT_OK(attention_forward(args, plan, workspace.data(), device));
+  return {o.values(), (variant.state_in_place ? state_in : state_out).values()};
+}
+
+Gradients run_backward(const AttentionCase& input, const Variant& variant) {
+  const Device device = take(Device::open("cpu", {.threads = variant.threads}));
+  const Tensor q = tensor(variant, input.key_shape(), input.q);
+  const Tensor k = tensor(variant, input.key_shape(), input.k);
+  const Tensor v = tensor(variant, input.value_shape(), input.v);
+  const Tensor d_o = tensor(variant, input.value_shape(), input.d_o);
+  const Tensor dq = tensor(variant, input.key_shape());
+  const Tensor dk = tensor(variant, input.key_shape());
+  const Tensor dv = tensor(variant, input.value_shape());
+  const Tensor state_in = state_tensor(variant, input, input.state_in);
+  const Tensor d_state_out = state_tensor(variant, input, input.d_state_out);
+  const Tensor d_state_in = state_tensor(variant, input);
+  AttentionArgs args = common_args(input);
+  args.q = q.view();
+  args.k = k.view();
+  args.v = v.view();
+  if (!input.state_in.empty()) args.state_in = state_in.view();
+  AttentionGradients gradients;
+  gradients.d_o = d_o.view();
+  gradients.dq = dq.view();
+  gradients.dk = dk.view();
+  gradients.dv = dv.view();
+  if (!input.d_state_out.empty()) gradients.d_state_out = d_state_out.view();
+  gradients.d_state_in = variant.state_in_place ? d_state_out.view() : d_state_in.view();
+  const AttentionPlan plan =
+      take(plan_attention_backward(args, gradients, device.properties(), options_of(variant)));
+  const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes, "workspace"));
+  EXPECT_OK(attention_backward(args, gradients, plan, workspace.data(), device));
+  return {dq.values(), dk.values(), dv.values(),
+          (variant.state_in_place ? d_state_out : d_state_in).values()};
+}
+
+std::vector<Variant> fast_kernels() {
+  std::vector<Variant> variants;
+  for (const std::string& target : available_cpu_targets()) variants.push_back({.kernel = target});
+  return variants;
+}
+
+std::vector<Variant> all_kernels() {
+  std::vector<Variant> variants = fast_kernels();
+  variants.push_back({.kernel = "reference-recurrent", .dtype = DType::kF64});
+  variants.push_back({.kernel = "reference-chunked", .dtype = DType::kF64});
+  return variants;
+}
+
+std::string name_of(const Variant& variant) {
+  std::string name = variant.kernel;
+  if (name.starts_with("reference-")) name = name.substr(10);
+  return name;
+}
+
+AttentionCase random_case(std::uint64_t seed, std::int64_t batch, std::int64_t tokens,
+                          std::int64_t heads, std::int64_t key_dim, std::int64_t value_dim) {
+  Rng rng(seed);
+  AttentionCase input;
+  input.batch = batch;
+  input.tokens = tokens;
+  input.heads = heads;
+  input.key_dim = key_dim;
+  input.value_dim = value_dim;
+  for (std::int64_t h = 0; h < heads; ++h) {
+    const float slope = h + 1 == heads ? 0.0f : std::exp2(-static_cast<float>(2 * h));
+    input.log_decay.push_back(-slope);
+  }
+  const std::int64_t rows = batch * tokens * heads;
+  input.q = normals(rng, rows * key_dim);
+  input.k = normals(rng, rows * key_dim);
+  input.v = normals(rng, rows * value_dim);
+  input.d_o = normals(rng, rows * value_dim);
+  return input;
+}
+
+void add_states(AttentionCase& input, std::uint64_t seed) {
+  Rng rng(seed);
+  const std::int64_t count = input.sequences() * input.heads * input.key_dim * input.value_dim;
+  input.state_in = normals(rng, count);
+  input.d_state_out = normals(rng, count);
+}
+
+std::vector<double> rounded(const std::vector<double>& values, DType dtype) {
+  std::vector<double> result(values.size());
+  std::vector<std::byte> stored(values.size() * dtype_size(dtype));
+  const auto count = static_cast<std::int64_t>(values.size());
+  convert(values.data(), DType::kF64, stored.data(), dtype, count);
+  convert(stored.data(), dtype, result.data(), DType::kF64, count);
+  return result;
+}
+
+AttentionCase rounded(AttentionCase input, DType dtype) {
+  for (std::vector<double>* data : {&input.q, &input.k, &input.v, &input.d_o}) {
+    *data = rounded(*data, dtype);
+  }
+  for (std::vector<double>* data : {&input.state_in, &input.d_state_out}) {
+    *data = rounded(*data, dtype == DType::kF64 ? DType::kF64 : DType::kF32);
+  }
+  return input;
+}
+
+double relative_rms(const std::vector<double>& found, const std::vector<double>& expected) {
+  EXPECT_EQ(found.size(), expected.size());
+  double error = 0, norm = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    error += (found[i] - expected[i]) * (found[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  if (norm == 0) return error == 0 ? 0 : std::numeric_limits<double>::infinity();
+  return std::sqrt(error / norm);
+}
+
+}  // namespace tnl::test

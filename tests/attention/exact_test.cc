@@ -1,0 +1,247 @@
+// λ = 1/2 (or 1) and small integers, scaled by powers of two so that every product and every sum
+// on the way is representable: any kernel, chunk and slice must give the expected bits.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "attention/attention_case.h"
+#include "core/rng.h"
+
+namespace tnl::test {
+namespace {
+
+const float kHalf = -std::log(2.0f);
+
+std::vector<double> integers(Rng& rng, std::int64_t count) {
+  std::vector<double> values(count);
+  for (double& value : values) value = static_cast<double>(rng.below(5)) - 2;
+  return values;
+}
+
+// Time order: 0 is the token a forward (or mirrored) pass meets first.
+std::int64_t position(const AttentionCase& input, std::int64_t n, std::int64_t t) {
+  return input.direction == Direction::kForward ? t : input.length(n) - 1 - t;
+}
+
+// v falls and d_o rises by λ from token to token, which cancels every λ^distance.
+void scale_rows(const AttentionCase& input, double lambda, std::vector<double>& v, bool rise) {
+  for (std::int64_t n = 0; n < input.sequences(); ++n) {
+    for (std::int64_t t = 0; t < input.length(n); ++t) {
+      const double at = static_cast<double>(position(input, n, t));
+      const double factor = std::pow(lambda, rise ? -at : at);
+      for (std::int64_t x = 0; x < input.heads * input.value_dim; ++x) {
+        v[input.row(n, t, 0, input.value_dim) + x] *= factor;
+      }
+    }
+  }
+}
+
+void scale_states(const AttentionCase& input, double lambda, std::vector<double>& state,
+                  bool at_end) {
+  const std::int64_t size = input.heads * input.key_dim * input.value_dim;
+  for (std::int64_t n = 0; n < input.sequences(); ++n) {
+    const double exponent = at_end ? -static_cast<double>(input.length(n)) : -1.0;
+    for (std::int64_t x = 0; x < size; ++x) state[n * size + x] *= std::pow(lambda, exponent);
+  }
+}
+
+AttentionCase exact_case(std::uint64_t seed, std::int64_t batch, std::int64_t tokens,
+                         std::int64_t heads, std::int64_t key_dim, std::int64_t value_dim,
+                         double lambda, Direction direction) {
+  Rng rng(seed);
+  AttentionCase input;
+  input.batch = batch;
+  input.tokens = tokens;
+  input.heads = heads;
+  input.key_dim = key_dim;
+  input.value_dim = value_dim;
+  input.direction = direction;
+  input.scale = 0.5f;
+  input.log_decay.assign(heads, lambda == 1 ? 0.0f : kHalf);
+  const std::int64_t rows = batch * tokens * heads;
+  input.q = integers(rng, rows * key_dim);
+  input.k = integers(rng, rows * key_dim);
+  input.v = integers(rng, rows * value_dim);
+  input.d_o = integers(rng, rows * value_dim);
+  input.state_in = integers(rng, batch * heads * key_dim * value_dim);
+  input.d_state_out = integers(rng, batch * heads * key_dim * value_dim);
+  scale_rows(input, lambda, input.v, false);
+  scale_rows(input, lambda, input.d_o, true);
+  scale_states(input, lambda, input.state_in, false);
+  scale_states(input, lambda, input.d_state_out, true);
+  return input;
+}
+
+// The definition with λ^distance from pow, quadratic in T. All of it is exact in fp64.
+struct Definition {
+  const AttentionCase& input;
+  double lambda;
+  Outputs outputs;
+  Gradients gradients;
+
+  double state(const std::vector<double>& s, std::int64_t n, std::int64_t h, std::int64_t k,
+               std::int64_t v) const {
+    return s[((n * input.heads + h) * input.key_dim + k) * input.value_dim + v];
+  }
+
+  // Calls body(t, j, λ^distance) for every pair of tokens of which t sees j.
+  template <class Body>
+  void pairs(std::int64_t n, const Body& body) const {
+    for (std::int64_t t = 0; t < input.length(n); ++t) {
+      for (std::int64_t j = 0; j < input.length(n); ++j) {
+        const std::int64_t distance = position(input, n, t) - position(input, n, j);
+        if (distance >= 0) body(t, j, std::pow(lambda, static_cast<double>(distance)));
+      }
+    }
+  }
+
+  void head(std::int64_t n, std::int64_t h);
+  void head_states(std::int64_t n, std::int64_t h);
+
+  void run() {
+    outputs.o.assign(input.v.size(), 0);
+    outputs.state_out.assign(input.state_in.size(), 0);
+    gradients.dq.assign(input.q.size(), 0);
+    gradients.dk.assign(input.k.size(), 0);
+    gradients.dv.assign(input.v.size(), 0);
+    gradients.d_state_in.assign(input.state_in.size(), 0);
+    for (std::int64_t n = 0; n < input.sequences(); ++n) {
+      for (std::int64_t h = 0; h < input.heads; ++h) {
+        head(n, h);
+        head_states(n, h);
+      }
+    }
+  }
+};
+
+void Definition::head(std::int64_t n, std::int64_t h) {
+  const std::int64_t K = input.key_dim, V = input.value_dim;
+  pairs(n, [&](std::int64_t t, std::int64_t j, double decay) {
+    const std::int64_t tk = input.row(n, t, h, K), jk = input.row(n, j, h, K);
+    const std::int64_t tv = input.row(n, t, h, V), jv = input.row(n, j, h, V);
+    double score = 0, d_score = 0;
+    for (std::int64_t x = 0; x < K; ++x) score += input.q[tk + x] * input.k[jk + x];
+    for (std::int64_t x = 0; x < V; ++x) d_score += input.d_o[tv + x] * input.v[jv + x];
+    score *= decay * input.scale;
+    d_score *= decay * input.scale;
+    for (std::int64_t x = 0; x < V; ++x) {
+      outputs.o[tv + x] += score * input.v[jv + x];
+      gradients.dv[jv + x] += score * input.d_o[tv + x];
+    }
+    for (std::int64_t x = 0; x < K; ++x) {
+      gradients.dq[tk + x] += d_score * input.k[jk + x];
+      gradients.dk[jk + x] += d_score * input.q[tk + x];
+    }
+  });
+}
+
+void Definition::head_states(std::int64_t n, std::int64_t h) {
+  const std::int64_t K = input.key_dim, V = input.value_dim, T = input.length(n);
+  for (std::int64_t k = 0; k < K; ++k) {
+    for (std::int64_t v = 0; v < V; ++v) {
+      const std::int64_t at = ((n * input.heads + h) * K + k) * V + v;
+      const double in = input.state_in[at], d_out = input.d_state_out[at];
+      const double whole = std::pow(lambda, static_cast<double>(T));
+      outputs.state_out[at] += whole * in;
+      gradients.d_state_in[at] += whole * d_out;
+      for (std::int64_t t = 0; t < T; ++t) {
+        const std::int64_t tk = input.row(n, t, h, K) + k, tv = input.row(n, t, h, V) + v;
+        const auto from_start = static_cast<double>(position(input, n, t) + 1);
+        const double reach = std::pow(lambda, from_start);
+        const double rest = std::pow(lambda, static_cast<double>(T) - from_start);
+        outputs.o[tv] += input.scale * reach * input.q[tk] * in;
+        outputs.state_out[at] += rest * input.k[tk] * input.v[tv];
+        gradients.dq[tk] += input.scale * reach * in * input.d_o[tv];
+        gradients.d_state_in[at] += input.scale * reach * input.q[tk] * input.d_o[tv];
+        gradients.dk[tk] += rest * d_out * input.v[tv];
+        gradients.dv[tv] += rest * d_out * input.k[tk];
+      }
+    }
+  }
+}
+
+void expect_equal(const std::vector<double>& found, const std::vector<double>& expected,
+                  const Variant& variant, const char* what) {
+  ASSERT_EQ(found.size(), expected.size());
+  const std::vector<double> kept = rounded(expected, variant.dtype);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    ASSERT_EQ(found[i], kept[i]) << what << " element " << i;
+  }
+}
+
+void check(const AttentionCase& input, double lambda, const Variant& variant) {
+  Definition definition{input, lambda, {}, {}};
+  definition.run();
+  const Outputs outputs = run_forward(input, variant);
+  expect_equal(outputs.o, definition.outputs.o, variant, "o");
+  if (variant.dtype == DType::kF32 || variant.dtype == DType::kF64) {
+    expect_equal(outputs.state_out, definition.outputs.state_out, variant, "state_out");
+    const Gradients gradients = run_backward(input, variant);
+    expect_equal(gradients.dq, definition.gradients.dq, variant, "dq");
+    expect_equal(gradients.dk, definition.gradients.dk, variant, "dk");
+    expect_equal(gradients.dv, definition.gradients.dv, variant, "dv");
+    expect_equal(gradients.d_state_in, definition.gradients.d_state_in, variant, "d_state_in");
+  }
+}
+
+class Exact : public testing::TestWithParam<Variant> {};
+
+TEST_P(Exact, OddSizes) {
+  const std::int64_t sizes[][3] = {{1, 1, 1},    {2, 3, 5},    {7, 17, 9},   {33, 5, 37},
+                                   {31, 33, 31}, {65, 13, 67}, {97, 35, 65}, {40, 64, 64}};
+  std::uint64_t seed = 1;
+  for (const auto& [tokens, key_dim, value_dim] : sizes) {
+    for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
+      for (const double lambda : {0.5, 1.0}) {
+        SCOPED_TRACE(testing::Message()
+                     << tokens << "x" << key_dim << "x" << value_dim << " λ " << lambda
+                     << " reverse " << (direction == Direction::kReverse));
+        check(exact_case(++seed, 2, tokens, 3, key_dim, value_dim, lambda, direction), lambda,
+              GetParam());
+      }
+    }
+  }
+}
+
+TEST_P(Exact, AnyChunk) {
+  for (const std::int64_t chunk : {1, 2, 3, 5, 8, 16, 21, 32, 48, 64}) {
+    SCOPED_TRACE(testing::Message() << "chunk " << chunk);
+    Variant variant = GetParam();
+    variant.chunk = chunk;
+    check(exact_case(chunk, 1, 67, 2, 19, 23, 0.5, Direction::kForward), 0.5, variant);
+  }
+}
+
+TEST_P(Exact, AnySlice) {
+  for (const std::int64_t slice : {1, 3, 8, 16, 30, 32, 33, 64, 71, 200}) {
+    SCOPED_TRACE(testing::Message() << "slice " << slice);
+    Variant variant = GetParam();
+    variant.value_slice = slice;
+    check(exact_case(slice, 1, 35, 2, 21, 71, 0.5, Direction::kReverse), 0.5, variant);
+  }
+}
+
+TEST_P(Exact, LongWithoutDecay) {
+  check(exact_case(3, 1, 301, 1, 32, 33, 1.0, Direction::kForward), 1.0, GetParam());
+}
+
+class ExactHalf : public testing::TestWithParam<Variant> {};
+
+// fp32 sums are exact, so the output is the expected one, rounded once.
+TEST_P(ExactHalf, RoundsOnce) {
+  for (const DType dtype : {DType::kBF16, DType::kF16}) {
+    Variant variant = GetParam();
+    variant.dtype = dtype;
+    SCOPED_TRACE(std::string(dtype_name(dtype)));
+    check(exact_case(5, 2, 47, 2, 19, 37, 1.0, Direction::kForward), 1.0, variant);
+    check(exact_case(6, 2, 11, 2, 33, 16, 0.5, Direction::kReverse), 0.5, variant);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, Exact, testing::ValuesIn(all_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Kernels, ExactHalf, testing::ValuesIn(fast_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+
+}  // namespace
+}  // namespace tnl::test

@@ -1,0 +1,235 @@
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "stored.h"
+
+namespace tnl::test {
+namespace {
+
+Table row_of(const std::vector<double>& values) {
+  Table table(1, static_cast<std::int64_t>(values.size()));
+  table.values = values;
+  return table;
+}
+
+TEST(CopyAndProduct, MatchReference) {
+  Rng rng(1);
+  for (const auto& [rows, cols] :
+       std::vector<std::pair<int, int>>{{0, 3}, {1, 1}, {7, 17}, {100, 200}}) {
+    const Table a = random_table(rng, rows, cols), b = random_table(rng, rows, cols);
+    const Table dy = random_table(rng, rows, cols);
+    compare(1e-7, true, "product", [&](Backend& backend) {
+      const DType dtype = backend.compute_dtype();
+      Stored left(dtype, a), right(dtype, b), slope(dtype, dy), y(dtype, rows, cols);
+      Stored da(dtype, rows, cols), db(dtype, rows, cols), same(dtype, rows, cols);
+      backend.product(left.matrix(), right.matrix(), y.matrix());
+      backend.product_backward(left.matrix(), right.matrix(), slope.matrix(), da.matrix(),
+                               db.matrix());
+      backend.copy(left.matrix(), same.matrix());
+      EXPECT_EQ(same.table().values, a.values);
+      const Table d_left = da.table(), d_right = db.table();
+      for (std::size_t i = 0; i < a.values.size(); ++i) {
+        EXPECT_NEAR(d_left.values[i], dy.values[i] * b.values[i], 1e-5);
+        EXPECT_NEAR(d_right.values[i], dy.values[i] * a.values[i], 1e-5);
+      }
+      return std::vector<Table>{y.table(), d_left, d_right};
+    });
+  }
+}
+
+TEST(Embed, TakesScaledRows) {
+  Rng rng(2);
+  const Table table = random_table(rng, 6, 37);
+  const std::vector<std::int32_t> ids = {5, 0, 0, 3};
+  for (const DType stored : {DType::kF32, DType::kBF16, DType::kF16}) {
+    compare(1e-7, true, "embed", [&](Backend& backend) {
+      Stored weights(stored, table), out(backend.compute_dtype(), 4, 37);
+      backend.embed(weights.matrix(), ids, 32, out.matrix());
+      const Table found = out.table();
+      for (std::int64_t t = 0; t < 4; ++t) {
+        for (std::int64_t i = 0; i < 37; ++i) {
+          // A power of two times a stored value is exact; f16 rounds small ones when stored.
+          if (stored != DType::kF16) {
+            EXPECT_EQ(found.at(t, i), 32 * table.at(ids[t], i));
+          }
+        }
+      }
+      return std::vector<Table>{found};
+    });
+  }
+}
+
+TEST(Embed, BackwardAddsUpRepeatedTokens) {
+  Rng rng(3);
+  std::vector<std::int32_t> ids;
+  for (int t = 0; t < 300; ++t) ids.push_back(static_cast<std::int32_t>(rng.below(5)));
+  const Table d_out = random_table(rng, 300, 75), before = random_table(rng, 5, 75);
+  for (const std::int64_t skip : {-1, 2}) {
+    compare(5e-7, true, "embed_backward", [&](Backend& backend) {
+      const DType dtype = backend.compute_dtype();
+      Stored slope(dtype, d_out), table(dtype, before);
+      backend.embed_backward(slope.matrix(), ids, 0.7, skip, table.matrix());
+      const Table found = table.table();
+      for (std::int64_t i = 0; i < 75; ++i) {
+        EXPECT_EQ(found.at(2, i) == before.at(2, i), skip == 2);
+      }
+      return std::vector<Table>{found};
+    });
+  }
+}
+
+std::vector<Table> loss_and_gradient(Backend& backend, const Table& logits,
+                                     const std::vector<std::int32_t>& targets, double d_scale) {
+  Stored z(backend.compute_dtype(), logits);
+  std::vector<double> losses(targets.size(), -1);
+  backend.cross_entropy(z.matrix(), targets, d_scale, losses);
+  return {row_of(losses), z.table()};
+}
+
+TEST(CrossEntropy, MatchesReference) {
+  Rng rng(4);
+  for (const std::int64_t vocabulary : {1, 7, 64, 1000, 5000}) {
+    const Table logits = random_table(rng, 9, vocabulary, 4);
+    std::vector<std::int32_t> targets;
+    for (int t = 0; t < 9; ++t) {
+      targets.push_back(t % 4 == 2 ? -1 : static_cast<std::int32_t>(rng.below(vocabulary)));
+    }
+    for (const double d_scale : {0.0, 0.125}) {
+      compare(5e-7, true, "cross_entropy", [&](Backend& backend) {
+        auto result = loss_and_gradient(backend, logits, targets, d_scale);
+        EXPECT_EQ(result[0].values[2], 0);
+        if (d_scale == 0) {
+          EXPECT_EQ(result[1].values, logits.values);  // untouched
+        } else {
+          EXPECT_EQ(result[1].at(2, vocabulary - 1), 0);  // an ignored row
+        }
+        return result;
+      });
+    }
+  }
+}
+
+TEST(CrossEntropy, ByHand) {
+  // Three equal logits: ln 3, and a gradient of 1/3 each, less one at the target.
+  compare(1e-7, true, "by hand", [&](Backend& backend) {
+    const auto result = loss_and_gradient(backend, Table(1, 3, 1000), {1}, 3);
+    EXPECT_NEAR(result[0].values[0], std::log(3.0), 1e-7);
+    EXPECT_NEAR(result[1].values[0], 1, 1e-6);
+    EXPECT_NEAR(result[1].values[1], -2, 1e-6);
+    return result;
+  });
+}
+
+// A sure and right prediction: the small loss and gradient keep their digits.
+TEST(CrossEntropy, KeepsSmallLosses) {
+  Table logits(1, 3, 0);
+  logits.values[0] = 20;
+  compare(1e-4, true, "small loss", [&](Backend& backend) {
+    const auto result = loss_and_gradient(backend, logits, {0}, 1);
+    EXPECT_NEAR(result[0].values[0] / (2 * std::exp(-20.0)), 1, 1e-4);
+    EXPECT_NEAR(result[1].values[0] / (-2 * std::exp(-20.0)), 1, 1e-4);
+    return result;
+  });
+}
+
+TEST(CrossEntropy, TakesLargeLogits) {
+  Table logits(1, 20, -3e4);
+  logits.values[19] = 3e4;
+  compare(1e-6, true, "large logits", [&](Backend& backend) {
+    const auto result = loss_and_gradient(backend, logits, {0}, 1);
+    EXPECT_EQ(result[0].values[0], 6e4);
+    return result;
+  });
+}
+
+TEST(CrossEntropy, GradientIsTheDerivative) {
+  Rng rng(5);
+  const Device device = Device::open("reference").value();
+  Table logits = random_table(rng, 3, 6);
+  const std::vector<std::int32_t> targets = {2, -1, 5};
+  const auto result = loss_and_gradient(device.backend(), logits, targets, 0.3);
+  expect_gradient(logits, result[1], "cross_entropy", [&] {
+    const auto moved = loss_and_gradient(device.backend(), logits, targets, 0);
+    return 0.3 * (moved[0].values[0] + moved[0].values[1] + moved[0].values[2]);
+  });
+}
+
+std::vector<float> floats(Rng& rng, std::size_t count, double scale) {
+  std::vector<float> values(count);
+  for (float& value : values) value = static_cast<float>(scale * rng.normal());
+  return values;
+}
+
+Table table_of(const std::vector<float>& values) {
+  return row_of({values.begin(), values.end()});
+}
+
+TEST(AdamW, MatchesReference) {
+  Rng rng(6);
+  for (const std::size_t count :
+       {std::size_t{0}, std::size_t{1}, std::size_t{37}, std::size_t{20000}}) {
+    const auto parameters = floats(rng, count, 1), first = floats(rng, count, 0.1);
+    auto second = floats(rng, count, 0.1);
+    for (float& value : second) value *= value;
+    for (const std::int64_t step : {1, 10, 100000}) {
+      const auto gradients = floats(rng, count, 0.1);
+      compare(3e-7, true, "adamw", [&](Backend& backend) {
+        auto p = parameters, m = first, v = second, g = gradients;
+        backend.adamw({.parameters = p,
+                       .gradients = g,
+                       .first_moment = m,
+                       .second_moment = v,
+                       .learning_rate = 0.01f,
+                       .beta1 = 0.9f,
+                       .beta2 = 0.95f,
+                       .epsilon = 1e-8f,
+                       .weight_decay = 0.1f,
+                       .gradient_scale = 0.5f,
+                       .step = step});
+        return std::vector<Table>{table_of(p), table_of(m), table_of(v)};
+      });
+    }
+  }
+}
+
+TEST(AdamW, ByHand) {
+  // First step from zero moments: the direction is the gradient's sign, whatever its size.
+  compare(1e-7, true, "by hand", [&](Backend& backend) {
+    std::vector<float> p = {1, 2}, g = {1e-3f, -50}, m = {0, 0}, v = {0, 0};
+    backend.adamw({.parameters = p,
+                   .gradients = g,
+                   .first_moment = m,
+                   .second_moment = v,
+                   .learning_rate = 0.1f,
+                   .beta1 = 0.9f,
+                   .beta2 = 0.75f,
+                   .epsilon = 0,
+                   .weight_decay = 0.5f});
+    EXPECT_NEAR(p[0], 1 - 0.1 * 0.5 * 1 - 0.1, 1e-6);
+    EXPECT_NEAR(p[1], 2 - 0.1 * 0.5 * 2 + 0.1, 1e-6);
+    EXPECT_NEAR(m[1], -5, 1e-6);
+    EXPECT_NEAR(v[1], 625, 1e-4);
+    return std::vector<Table>{table_of(p)};
+  });
+}
+
+TEST(SumOfSquares, IsExactEnoughAndTheSameOnAnyThreads) {
+  Rng rng(7);
+  for (const std::size_t count :
+       {std::size_t{0}, std::size_t{1}, std::size_t{45}, std::size_t{300001}}) {
+    const auto values = floats(rng, count, 1);
+    compare(1e-12, true, "sum_of_squares", [&](Backend& backend) {
+      return std::vector<Table>{row_of({backend.sum_of_squares(values)})};
+    });
+  }
+  // Past the range of fp32.
+  const std::vector<float> large(100, 1e30f);
+  compare(1e-15, true, "large squares", [&](Backend& backend) {
+    EXPECT_NEAR(backend.sum_of_squares(large) / 1e62, 1, 1e-6);
+    return std::vector<Table>{};
+  });
+}
+
+}  // namespace
+}  // namespace tnl::test

@@ -1,0 +1,468 @@
+// tnl data pack: inputs, documents, held-out text, damage.
+#include <zlib.h>
+#include <zstd.h>
+
+#include "pack_support.h"
+#include "text/document_reader.h"
+
+namespace tnl::test {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+std::string gzip(const std::string& text) {
+  std::string out(compressBound(text.size()) + 64, '\0');
+  z_stream stream{};
+  deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(out.data());
+  stream.avail_out = static_cast<uInt>(out.size());
+  deflate(&stream, Z_FINISH);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+std::string zstd(const std::string& text) {
+  std::string out(ZSTD_compressBound(text.size()), '\0');
+  out.resize(ZSTD_compress(out.data(), out.size(), text.data(), text.size(), 3));
+  return out;
+}
+
+std::string lines(int count, std::uint64_t seed = 1) {
+  Rng rng(seed);
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    text += std::to_string(i) + " " + std::string(1 + rng.below(40), 'a' + i % 26) + "\n";
+  }
+  return text;
+}
+
+void expect_nothing_left(const TempDir& dir) {
+  for (const auto& entry : fs::directory_iterator(dir.path())) {
+    EXPECT_EQ(entry.path().string().find("packed"), std::string::npos) << entry.path();
+  }
+}
+
+TEST(Pack, OneFileIsOneDocumentWithEos) {
+  const TempDir dir;
+  write(dir / "a.txt", "hello\n");
+  const Dataset dataset = pack(pack_options(dir, {"a.txt"}));
+  EXPECT_EQ(dataset.documents(Split::kTrain), 1);
+  EXPECT_EQ(dataset.documents(Split::kHeldOut), 0);
+  EXPECT_EQ(dataset.tokens(Split::kTrain), 7);
+  EXPECT_EQ(dataset.bytes(Split::kTrain), 6);
+  EXPECT_EQ(dataset.vocab_size(), 258);
+  EXPECT_EQ(dataset.tokenizer_kind(), "bytes");
+  EXPECT_EQ(value(dataset.document(Split::kTrain, 0)),
+            (std::vector<std::int32_t>{'h', 'e', 'l', 'l', 'o', '\n', 257}));
+  expect_ok(dataset.verify());
+}
+
+TEST(Pack, EosCanBeLeftOut) {
+  const TempDir dir;
+  write(dir / "a.txt", "x");
+  PackOptions options = pack_options(dir, {"a.txt"});
+  options.append_eos = false;
+  EXPECT_EQ(value(pack(options).document(Split::kTrain, 0)), (std::vector<std::int32_t>{'x'}));
+}
+
+TEST(Pack, FoldersAreSortedAndBinaryAndHiddenFilesAreSkipped) {
+  const TempDir dir;
+  write(dir / "in/b/2.py", "two");
+  write(dir / "in/a/1.txt", "one");
+  write(dir / "in/c.md", "three");
+  write(dir / "in/.git/x", "hidden");
+  write(dir / "in/.hidden", "hidden");
+  write(dir / "in/image.png", std::string("\x89PNG\0\0", 6));
+  write(dir / "in/empty", "");
+  write(dir / "in/z.jsonl", "{\"text\": \"four\"}\n");
+  PackOptions options = pack_options(dir, {"in"});
+  std::int64_t skipped = 0;
+  expect_ok(pack_dataset(options, [&](const PackProgress& progress) {
+    skipped = progress.skipped_files;
+    return true;
+  }));
+  const Dataset dataset = value(Dataset::open(options.output));
+  EXPECT_EQ(texts(dataset, Split::kTrain), (Texts{"one", "two", "three", "four"}));
+  EXPECT_EQ(skipped, 1);
+}
+
+TEST(Pack, GlobsAndRepeatedInputs) {
+  const TempDir dir;
+  write(dir / "2.txt", "two");
+  write(dir / "1.txt", "one");
+  write(dir / "3.md", "three");
+  EXPECT_EQ(texts(pack(pack_options(dir, {"2.txt", "*.txt", "[3].md"})), Split::kTrain),
+            (Texts{"two", "one", "three"}));
+}
+
+TEST(Pack, SeparatorsSplitAndLeaveEmptyDocumentsOut) {
+  const TempDir dir;
+  write(dir / "a.txt", "<|end|>one\n<|end|>\ntwo\n\n<|end|><|end|>\n<|end|> three<|en<|end|>\n");
+  PackOptions options = pack_options(dir, {"a.txt"});
+  options.document_separator = "<|end|>";
+  const Dataset dataset = pack(options);
+  EXPECT_EQ(texts(dataset, Split::kTrain), (Texts{"one\n", "two\n\n", " three<|en"}));
+  EXPECT_EQ(dataset.bytes(Split::kTrain), 4 + 5 + 10);
+}
+
+TEST(Pack, CompressedFilesHoldTheSame) {
+  const TempDir dir;
+  const std::string text = lines(5000);
+  write(dir / "plain", text);
+  write(dir / "a.txt.gz", gzip(text.substr(0, 999)) + gzip(text.substr(999)));
+  write(dir / "b.txt.zst", zstd(text.substr(0, 777)) + zstd(text.substr(777)));
+  write(dir / "c.jsonl.gz", gzip(nlohmann::json({{"text", text}}).dump()));
+  EXPECT_EQ(texts(pack(pack_options(dir, {"plain", "a.txt.gz", "b.txt.zst", "c.jsonl.gz"})),
+                  Split::kTrain),
+            (Texts{text, text, text, text}));
+}
+
+TEST(Pack, DamagedCompressedFilesAreRefused) {
+  const TempDir dir;
+  const std::string text = lines(2000);
+  const auto refused = [&](const char* name, const std::string& content, std::string_view words) {
+    write(dir / name, content);
+    expect_refused(pack_dataset(pack_options(dir, {name}), nullptr), words);
+    expect_nothing_left(dir);
+  };
+  const std::string gz = gzip(text), zst = zstd(text);
+  refused("a.gz", gz.substr(0, gz.size() / 2), "truncated");
+  refused("a.gz", "plain text", "damaged gzip");
+  refused("a.gz", "", "truncated");
+  refused("a.zst", zst.substr(0, zst.size() / 2), "truncated");
+  refused("a.zst", "plain text", "damaged zstd");
+  refused("a.zst", "", "truncated");
+  std::string bent = gz;
+  bent[bent.size() / 2] ^= 0x55;
+  refused("b.gz", bent, "b.gz");
+}
+
+TEST(Pack, RecordsAreReadFromTheirField) {
+  const TempDir dir;
+  write(dir / "a.jsonl",
+        "{\"text\": \"one\\n\\u00e9\", \"id\": 1}\r\n\n{\"text\": \"\"}\n  \n{\"text\":\"two\"}");
+  EXPECT_EQ(texts(pack(pack_options(dir, {"a.jsonl"})), Split::kTrain),
+            (Texts{"one\n\xc3\xa9", "two"}));
+  write(dir / "b.ndjson", "{\"body\": \"three\"}");
+  PackOptions options = pack_options(dir, {"b.ndjson"}, "other");
+  options.text_field = "body";
+  EXPECT_EQ(texts(pack(options), Split::kTrain), (Texts{"three"}));
+}
+
+TEST(Pack, BadRecordsAreNamedByLine) {
+  const TempDir dir;
+  const std::string good = "{\"text\": \"fine\"}\n";
+  const auto refused = [&](const std::string& line, std::string_view words) {
+    write(dir / "a.jsonl", good + "\n" + good + line);
+    const Status status = pack_dataset(pack_options(dir, {"a.jsonl"}), nullptr);
+    expect_refused(status, words);
+    expect_refused(status, "a.jsonl, line 4");
+    expect_nothing_left(dir);
+  };
+  refused("{\"text\": \"cut", "not valid JSON");
+  refused("[1]", "found a JSON array, expected an object");
+  refused("{\"body\": \"x\"}", "no field \"text\"");
+  refused("{\"text\": 7}", "is a number, expected a string");
+  refused("{\"text\": \"\xff\"}", "not valid JSON");
+}
+
+TEST(Pack, BadInputsAndOptionsAreRefused) {
+  const TempDir dir;
+  write(dir / "a.txt", "text");
+  write(dir / "binary.txt", std::string("a\0b", 3));
+  write(dir / "empty.txt", "");
+  fs::create_directory(dir / "folder");
+  const auto refused = [&](const PackOptions& options, std::string_view words) {
+    expect_refused(pack_dataset(options, nullptr), words);
+    expect_nothing_left(dir);
+  };
+  refused(pack_options(dir, {"nowhere.txt"}), "no input at");
+  refused(pack_options(dir, {"*.rst"}), "no input at");
+  refused(pack_options(dir, {}), "no input files");
+  refused(pack_options(dir, {"folder"}), "no files in the folder");
+  refused(pack_options(dir, {"binary.txt"}), "is not text");
+  refused(pack_options(dir, {"empty.txt"}), "holds no text");
+  PackOptions options = pack_options(dir, {"a.txt"});
+  options.held_out = 1.5;
+  refused(options, "held-out share 1.5");
+  options.held_out = 0.5;
+  refused(options, "leaves the");
+  options = pack_options(dir, {"a.txt"});
+  options.tokenizer = dir / "nowhere";
+  refused(options, "no tokenizer at");
+  options = pack_options(dir, {"a.txt"}, "folder");
+  write(dir / "folder/file", "in the way");
+  refused(options, "expected a new or empty output directory");
+  EXPECT_EQ(read(dir / "folder/file"), "in the way");
+}
+
+TEST(Pack, EmptyDirectoryGivesWay) {
+  const TempDir dir;
+  write(dir / "a.txt", "text");
+  fs::create_directory(dir / "packed");
+  EXPECT_EQ(pack(pack_options(dir, {"a.txt"})).documents(Split::kTrain), 1);
+}
+
+TEST(Pack, InterruptionLeavesNothing) {
+  const TempDir dir;
+  write(dir / "a.txt", lines(100));
+  const Status status =
+      pack_dataset(pack_options(dir, {"a.txt"}), [](const PackProgress&) { return false; });
+  EXPECT_EQ(status.code(), StatusCode::kInterrupted);
+  expect_nothing_left(dir);
+}
+
+TEST(Pack, ProgressEndsAtTheTotal) {
+  const TempDir dir;
+  write(dir / "a.txt", lines(1000));
+  write(dir / "b.txt.gz", gzip(lines(1000)));
+  PackProgress last;
+  std::int64_t before = 0;
+  expect_ok(pack_dataset(pack_options(dir, {"a.txt", "b.txt.gz"}), [&](const PackProgress& now) {
+    EXPECT_GE(now.bytes_done, before);
+    before = now.bytes_done;
+    last = now;
+    return true;
+  }));
+  EXPECT_EQ(last.bytes_done, last.bytes_total);
+  EXPECT_EQ(last.bytes_total, static_cast<std::int64_t>(fs::file_size(dir / "a.txt") +
+                                                        fs::file_size(dir / "b.txt.gz")));
+  EXPECT_EQ(last.documents, 2);
+}
+
+// Long documents are encoded in parts; the result is that of the whole.
+TEST(Pack, LongDocumentsEqualOneEncoding) {
+  const TempDir dir;
+  small_gpt2().save(dir / "gpt2");
+  Rng rng(5);
+  const std::string text = random_text(rng, 3'000'000);
+  write(dir / "a.txt", text);
+  PackOptions options = pack_options(dir, {"a.txt"});
+  options.tokenizer = dir / "gpt2";
+  options.document_separator = "<no such thing>";
+  const Dataset dataset = pack(options);
+  auto expected = encode(*value(load_tokenizer(dir / "gpt2")), text);
+  expected.push_back(268);
+  EXPECT_EQ(value(dataset.document(Split::kTrain, 0)), expected);
+}
+
+TEST(Pack, SeparatorsAcrossReadsAreFound) {
+  const TempDir dir;
+  std::string text;
+  Texts expected;
+  Rng rng(6);
+  while (text.size() < 3'000'000) {
+    expected.push_back(std::string(1 + rng.below(3000), 'x') + "\n");
+    text += expected.back() + "<|endoftext|>\n";
+  }
+  write(dir / "a.txt", text);
+  PackOptions options = pack_options(dir, {"a.txt"});
+  options.document_separator = "<|endoftext|>";
+  EXPECT_EQ(texts(pack(options), Split::kTrain), expected);
+}
+
+TEST(Pack, ThreadsDoNotChangeTheResult) {
+  const TempDir dir;
+  for (int i = 0; i < 30; ++i) write(dir / "in" / std::to_string(i), lines(2000, i));
+  const auto packed = [&](int threads) {
+    const std::string name = "packed" + std::to_string(threads);
+    PackOptions options = pack_options(dir, {"in"}, name);
+    options.threads = threads;
+    options.held_out = 0.1;
+    options.shard_tokens = 100'000;
+    pack(options);
+    return contents(options.output);
+  };
+  const auto one = packed(1);
+  EXPECT_GT(one.size(), 10u);
+  EXPECT_EQ(packed(2), one);
+  EXPECT_EQ(packed(7), one);
+}
+
+TEST(Pack, ShardsHoldWholeDocuments) {
+  const TempDir dir;
+  Texts expected;
+  for (int i = 10; i < 60; ++i) {
+    expected.push_back(lines(i));
+    write(dir / "in" / std::to_string(i), expected.back());
+  }
+  PackOptions options = pack_options(dir, {"in"});
+  options.shard_tokens = 3000;
+  const Dataset dataset = pack(options);
+  EXPECT_GT(dataset.shards(Split::kTrain).size(), 5u);
+  EXPECT_EQ(texts(dataset, Split::kTrain), expected);
+  expect_ok(dataset.verify());
+}
+
+TEST(HeldOut, WholeDocumentsWhereThereAreEnough) {
+  const TempDir dir;
+  std::string records;
+  for (int i = 0; i < 1000; ++i) records += "{\"text\": \"document " + std::to_string(i) + "\"}\n";
+  write(dir / "a.jsonl", records);
+  PackOptions options = pack_options(dir, {"a.jsonl"});
+  options.held_out = 0.1;
+  const Dataset dataset = pack(options);
+  const Texts train = texts(dataset, Split::kTrain), held_out = texts(dataset, Split::kHeldOut);
+  EXPECT_NEAR(static_cast<double>(held_out.size()), 100, 40);
+  std::set<std::string> all(train.begin(), train.end());
+  all.insert(held_out.begin(), held_out.end());
+  EXPECT_EQ(all.size(), 1000u);
+  EXPECT_EQ(train.size() + held_out.size(), 1000u);
+  options.seed = 2;
+  options.output = dir / "packed2";
+  EXPECT_NE(texts(pack(options), Split::kHeldOut), held_out);
+}
+
+// One text file: blocks of lines are held out, and both splits together are the text.
+TEST(HeldOut, BlocksOfASingleFile) {
+  const TempDir dir;
+  const std::string text = lines(20'000);
+  write(dir / "a.txt", text);
+  write(dir / "a.jsonl", nlohmann::json({{"text", text}}).dump() + "\n");
+  for (const char* name : {"a.txt", "a.jsonl"}) {
+    PackOptions options = pack_options(dir, {name}, std::string("packed-") + name);
+    options.held_out = 0.05;
+    const Dataset dataset = pack(options);
+    const Texts train = texts(dataset, Split::kTrain), held_out = texts(dataset, Split::kHeldOut);
+    EXPECT_GE(held_out.size(), 10u);
+    EXPECT_NEAR(static_cast<double>(dataset.bytes(Split::kHeldOut)) / text.size(), 0.05, 0.02);
+    EXPECT_EQ(
+        static_cast<std::size_t>(dataset.bytes(Split::kTrain) + dataset.bytes(Split::kHeldOut)),
+        text.size());
+    std::set<std::string> seen;
+    for (const Texts* part : {&train, &held_out}) {
+      for (const std::string& document : *part) {
+        EXPECT_EQ(document.back(), '\n');
+        std::istringstream stream(document);
+        for (std::string line; std::getline(stream, line);) {
+          EXPECT_TRUE(seen.insert(line).second) << line;
+        }
+      }
+    }
+    EXPECT_EQ(seen.size(), 20'000u);
+    // One eos, at the end of the file.
+    EXPECT_EQ(dataset.tokens(Split::kTrain) + dataset.tokens(Split::kHeldOut),
+              static_cast<std::int64_t>(text.size()) + 1);
+  }
+}
+
+TEST(HeldOut, SmallTextsStillHaveAHeldOutSplit) {
+  const TempDir dir;
+  write(dir / "a.txt", lines(60));
+  PackOptions options = pack_options(dir, {"a.txt"});
+  options.held_out = 0.1;
+  EXPECT_GT(pack(options).tokens(Split::kHeldOut), 0);
+}
+
+TEST(BlockEnd, PrefersLineEndsThenSpacesThenCharacters) {
+  EXPECT_EQ(block_end("abc\ndef\nghi", 4, true), 4u);
+  EXPECT_EQ(block_end("abc\ndef\nghi", 5, true), 8u);
+  EXPECT_EQ(block_end("abcdefgh", 5, true), 0u);
+  EXPECT_EQ(block_end("abcdefgh", 5, false), 8u);
+  EXPECT_EQ(block_end("abc", 5, false), 3u);
+  EXPECT_EQ(block_end("abcde fghijklmn", 4, true), 5u);
+  EXPECT_EQ(block_end("abcdefghijklmn", 4, true), 8u);
+  EXPECT_EQ(block_end("abcdefg\xc3\xa9xyz", 4, true), 7u);
+  EXPECT_EQ(block_end("", 4, false), 0u);
+}
+
+TEST(DatasetFiles, DamageIsFound) {
+  const TempDir dir;
+  write(dir / "a.txt", lines(300));
+  const Dataset dataset = pack(pack_options(dir, {"a.txt"}));
+  const fs::path shard = dir / "packed/train-00000.bin", index = dir / "packed/index.json";
+  const std::string good_shard = read(shard), good_index = read(index);
+  const auto open_refused = [&](std::string_view words) {
+    expect_refused(Dataset::open(dir / "packed").status(), words);
+  };
+  for (const std::size_t size : {std::size_t{0}, std::size_t{40}, good_shard.size() - 1}) {
+    write(shard, good_shard.substr(0, size));
+    open_refused("train-00000.bin");
+  }
+  write(shard, "X" + good_shard.substr(1));
+  open_refused("not a file of packed tokens");
+  std::string bent = good_shard;
+  bent[8] = 9;
+  write(shard, bent);
+  open_refused("format version 9, expected 1");
+  bent = good_shard;
+  bent[20] = '\x7f';  // tokens
+  write(shard, bent);
+  open_refused("expected");
+  bent = good_shard;
+  bent[100] ^= 1;
+  write(shard, bent);
+  expect_refused(value(Dataset::open(dir / "packed")).verify(), "checksum");
+  bent = good_shard;
+  bent[65] = '\x7f';  // an id of 32 thousand
+  write(shard, bent);
+  expect_refused(value(Dataset::open(dir / "packed")).document(Split::kTrain, 0).status(),
+                 "outside of the vocabulary");
+  bent = good_shard;
+  bent[bent.size() - 1] = '\x7f';  // the end of the last document
+  write(shard, bent);
+  expect_refused(value(Dataset::open(dir / "packed")).document(Split::kTrain, 0).status(),
+                 "boundaries of document 0 are damaged");
+  fs::remove(shard);
+  open_refused("train-00000.bin");
+  write(shard, good_shard);
+
+  const auto index_refused = [&](const std::string& content, std::string_view words) {
+    write(index, content);
+    open_refused(words);
+  };
+  const auto changed = [&](const std::string& pointer, const nlohmann::json& value) {
+    auto json = nlohmann::json::parse(good_index);
+    json[nlohmann::json::json_pointer(pointer)] = value;
+    return json.dump();
+  };
+  index_refused("", "not the index");
+  index_refused("[]", "not the index");
+  index_refused(good_index.substr(0, good_index.size() / 2), "not the index");
+  index_refused(changed("/version", 2), "format version 2, expected 1");
+  index_refused(changed("/splits/train/tokens", -1), "\"tokens\" is not a number");
+  index_refused(changed("/splits/train/tokens", "many"), "\"tokens\" is not a number");
+  index_refused(changed("/splits/train/tokens", 5), "the sum over the shards");
+  index_refused(changed("/splits/train/shards", 5), "an array of objects");
+  index_refused(changed("/splits/train/shards/0/file", "../a"), "beside the index");
+  index_refused(changed("/splits/train/shards/0/checksum", "xyz"), "16 hexadecimal digits");
+  index_refused(changed("/splits/train/shards/0/checksum", "0123456789abcdef"), "expected by");
+  index_refused(changed("/splits/heldout", nullptr), "\"heldout\" is not an object");
+  index_refused(changed("/tokenizer/vocab_size", 0), "\"vocab_size\"");
+  index_refused(changed("/tokenizer/vocab_size", 300), "for a vocabulary of 258");
+  fs::remove(index);
+  open_refused("index.json");
+}
+
+TEST(DatasetFiles, FingerprintFollowsTheContent) {
+  const TempDir dir;
+  write(dir / "a.txt", "one text");
+  write(dir / "b.txt", "one Text");
+  const std::string a = pack(pack_options(dir, {"a.txt"}, "packed-a")).fingerprint();
+  EXPECT_EQ(pack(pack_options(dir, {"a.txt"}, "packed-a2")).fingerprint(), a);
+  EXPECT_NE(pack(pack_options(dir, {"b.txt"}, "packed-b")).fingerprint(), a);
+}
+
+TEST(DatasetFiles, LargeVocabulariesTakeFourBytes) {
+  const TempDir dir;
+  Gpt2Files files;
+  for (int i = 0; i < 70'000; ++i) {
+    files.vocabulary["Q" + std::to_string(i) + "Q"] = files.vocabulary.size();
+  }
+  const auto last = files.vocabulary.size();
+  files.vocabulary["<|endoftext|>"] = last;
+  files.save(dir / "gpt2");
+  write(dir / "a.txt", "ab");
+  PackOptions options = pack_options(dir, {"a.txt"});
+  options.tokenizer = dir / "gpt2";
+  const Dataset dataset = pack(options);
+  EXPECT_EQ(value(dataset.document(Split::kTrain, 0)),
+            (std::vector<std::int32_t>{'a', 'b', static_cast<std::int32_t>(last)}));
+  EXPECT_EQ(fs::file_size(options.output / "train-00000.bin"), 64u + 16u + 16u);
+}
+
+}  // namespace
+}  // namespace tnl::test

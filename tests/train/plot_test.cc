@@ -1,0 +1,134 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "train/plot.h"
+#include "train/svg.h"
+
+namespace tnl {
+namespace {
+
+// A small reader of XML: tags that nest, attributes in quotes, no stray markup. Returns what is
+// wrong, or "".
+std::string xml_problem(std::string_view xml) {
+  std::vector<std::string> open;
+  bool rooted = false;
+  while (!xml.empty()) {
+    const std::size_t tag = xml.find('<');
+    const std::string_view text = xml.substr(0, tag);
+    for (std::size_t i = 0; (i = text.find('&', i)) != text.npos; ++i) {
+      const std::string_view entity = text.substr(i, text.find(';', i) - i);
+      if (entity != "&amp" && entity != "&lt" && entity != "&gt" && entity != "&quot") {
+        return "entity " + std::string(entity);
+      }
+    }
+    if (text.find('>') != text.npos) return "stray >";
+    if (tag == xml.npos) break;
+    xml.remove_prefix(tag + 1);
+    const std::size_t end = xml.find('>');
+    if (end == xml.npos) return "tag without end";
+    std::string_view body = xml.substr(0, end);
+    xml.remove_prefix(end + 1);
+    if (body.starts_with('/')) {
+      if (open.empty() || open.back() != body.substr(1)) return "closes " + std::string(body);
+      open.pop_back();
+      continue;
+    }
+    if (open.empty() && rooted) return "two roots";
+    rooted = true;
+    const bool empty = body.ends_with('/');
+    if (empty) body.remove_suffix(1);
+    if (std::count(body.begin(), body.end(), '"') % 2 != 0) return "quotes";
+    if (body.find('<') != body.npos) return "< in a tag";
+    if (!empty) open.emplace_back(body.substr(0, body.find(' ')));
+  }
+  if (!open.empty()) return "open " + open.back();
+  return rooted ? "" : "no root";
+}
+
+MetricsLine line(std::int64_t step, double loss, double held_out = -1, double factor = 0.5) {
+  MetricsLine line;
+  line.step = step;
+  line.loss = loss;
+  line.held_out_loss = held_out;
+  line.held_out_bits_per_byte = held_out < 0 ? -1 : held_out * factor;
+  return line;
+}
+
+PlotRun long_run(std::int64_t steps) {
+  PlotRun run{"run", {}};
+  for (std::int64_t step = 1; step <= steps; ++step) {
+    const double loss = 3 + 5 * std::exp(-static_cast<double>(step) / 50) + 0.1 * (step % 7);
+    run.lines.push_back(line(step, loss, step % 100 == 0 ? loss : -1));
+  }
+  return run;
+}
+
+TEST(Plot, IsWellFormedForRunsOfAllLengths) {
+  for (const std::int64_t steps : {0, 1, 2, 3, 10, 99, 101, 5000}) {
+    const std::string svg = loss_plot({long_run(steps)});
+    EXPECT_EQ(xml_problem(svg), "") << steps;
+    EXPECT_EQ(svg.find("nan"), std::string::npos) << steps;
+    EXPECT_EQ(svg.find("inf"), std::string::npos) << steps;
+    EXPECT_EQ(svg.find("no finite loss") != std::string::npos, steps == 0) << steps;
+  }
+  EXPECT_EQ(xml_problem(loss_plot({})), "");
+}
+
+TEST(Plot, DoesNotGrowWithTheRun) {
+  EXPECT_LT(loss_plot({long_run(100000)}).size(), 80000u);
+}
+
+TEST(Plot, EscapesNames) {
+  PlotRun run = long_run(20);
+  run.name = "a<b>&\"c\" \x01 \xff ü";
+  const std::string svg = loss_plot({run});
+  EXPECT_EQ(xml_problem(svg), "");
+  EXPECT_NE(svg.find("a&lt;b&gt;&amp;&quot;c&quot; \xef\xbf\xbd \xef\xbf\xbd ü"),
+            std::string::npos);
+}
+
+TEST(Plot, LeavesOutWhatIsNotFinite) {
+  const double nan = std::nan(""), inf = std::numeric_limits<double>::infinity();
+  const std::string svg = loss_plot({{"x",
+                                      {line(1, nan), line(2, inf, nan), line(3, 4.0, 4.0),
+                                       line(4, 1e300), line(5, 3.5, inf), line(6, -inf)}}});
+  EXPECT_EQ(xml_problem(svg), "");
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+  EXPECT_EQ(svg.find("inf"), std::string::npos);
+  EXPECT_NE(loss_plot({{"x", {line(1, nan)}}}).find("no finite loss"), std::string::npos);
+}
+
+TEST(Plot, ShowsBitsPerByteWhereAllRunsAgree) {
+  const PlotRun one{"one", {line(1, 4, 4, 0.5), line(2, 3, 3, 0.5)}};
+  const PlotRun other{"other", {line(1, 4, 4, 0.8), line(2, 3, 3, 0.8)}};
+  const std::string axis = ">bits per byte<";
+  EXPECT_NE(loss_plot({one}).find(axis), std::string::npos);
+  EXPECT_EQ(loss_plot({one, other}).find(axis), std::string::npos);
+  EXPECT_NE(loss_plot({one, other}).find("other: held-out, last 3.000 (2.400 bits per byte)"),
+            std::string::npos);
+}
+
+TEST(Plot, PutsAKnownCurveWhereItBelongs) {
+  // Two points at loss 2 and 4: range 2 - 0.1 to 4 + 0.1, area 76..884 by 56..480.
+  const std::string svg = loss_plot({{"x", {line(1, 4), line(2, 2)}}});
+  EXPECT_NE(svg.find("<polyline points=\"480.0,75.3 884.0,460.7\""), std::string::npos) << svg;
+}
+
+TEST(EscapeXml, ReplacesWhatXmlDoesNotAllow) {
+  const std::string bad = "\xef\xbf\xbd";
+  EXPECT_EQ(escape_xml("plain"), "plain");
+  EXPECT_EQ(escape_xml(std::string_view("\0", 1)), bad);
+  EXPECT_EQ(escape_xml("\xc0\xaf"), bad + bad);                   // overlong
+  EXPECT_EQ(escape_xml("\xed\xa0\x80"), bad + bad + bad);         // surrogate
+  EXPECT_EQ(escape_xml("\xe2\x82"), bad + bad);                   // cut short
+  EXPECT_EQ(escape_xml("\xf0\x9f\x98\x80"), "\xf0\x9f\x98\x80");  // U+1F600
+  EXPECT_EQ(escape_xml("\xf4\x90\x80\x80"), bad + bad + bad + bad);
+}
+
+}  // namespace
+}  // namespace tnl
