@@ -161,8 +161,10 @@ void add_sampler_options(CLI::App& command, Options& options) {
       .add_option("--penalty-window", sampler.penalty_window,
                   "how many recent tokens the penalty looks at, the prompt's too")
       ->capture_default_str();
-  command.add_option("--seed", options.seed,
-                     "same seed, same text; the default is drawn anew, -v prints it");
+  command
+      .add_option("--seed", options.seed,
+                  "same seed, same text; the default is drawn anew, -v prints it")
+      ->check(CLI::NonNegativeNumber);  // a negative one would wrap around
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ constexpr std::string_view kChunked = "reference-chunked";
 // Narrowest first: a device of one target runs every kernel up to it.
 constexpr std::array<std::string_view, 3> kTargets = {"generic", "avx2", "avx512"};
 constexpr std::int64_t kMostChunk = 4096;
-constexpr std::int64_t kDefaultChunk = 32;  // docs/kernels/attention_cpu.md
+constexpr std::int64_t kDefaultChunk = 16;  // docs/kernels/attention_cpu.md
 constexpr std::int64_t kReferenceChunk = 16;
 
 std::ptrdiff_t rank_of(std::string_view target) {

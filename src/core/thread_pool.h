@@ -25,8 +25,8 @@ class ThreadPool {
   // call run() and must not throw.
   void run(std::int64_t tasks, const std::function<void(std::int64_t task, int worker)>& body);
 
-  // Splits [0, count) into pieces of at least `grain` (one where count is less) and calls body(begin, end, worker) for each.
-  // The pieces depend on count, grain and threads() alone.
+  // Splits [0, count) into pieces of at least `grain` (one where count is less) and calls
+  // body(begin, end, worker) for each. The pieces depend on count, grain and threads() alone.
   void split(std::int64_t count, std::int64_t grain,
              const std::function<void(std::int64_t begin, std::int64_t end, int worker)>& body);
 

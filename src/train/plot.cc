@@ -31,14 +31,14 @@ struct RunCurves {
   std::optional<double> last_bits_per_byte;
 };
 
-// The mean over the steps around each: 1/50 of the curve, fewer near its beginning, where it falls
+// The mean over the steps around each: 1/50 of the curve, fewer at its beginning, where it falls
 // fast.
 Curve smoothed(const Curve& raw) {
   std::vector<double> sums = {0};
   for (const Point& point : raw) sums.push_back(sums.back() + point.value);
   Curve smooth;
   for (std::size_t i = 0; i < raw.size(); ++i) {
-    const std::size_t half = std::min(raw.size() / 100, i / 4);
+    const std::size_t half = std::min(std::max<std::size_t>(raw.size() / 100, 2), i / 4);
     const std::size_t begin = i - half;
     const std::size_t end = std::min(i + half + 1, raw.size());
     smooth.push_back({raw[i].step, (sums[end] - sums[begin]) / static_cast<double>(end - begin)});

@@ -70,7 +70,7 @@ class GenerateEval : public ::testing::Test {
 };
 
 TEST_F(GenerateEval, TheSeedDecidesTheText) {
-  const std::string arguments = "generate --model {}/run -p Hello -n 40 --seed ";
+  const std::string arguments = "generate --model {}/run -p Hello -n 40 --ignore-eos --seed ";
   const Outcome first = tnl(arguments + "3 -v");
   EXPECT_EQ(first.status, 0) << first.error;
   EXPECT_GE(first.out.size(), 40u);

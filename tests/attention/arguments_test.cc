@@ -273,7 +273,7 @@ TEST(AttentionPlanning, IsPureAndPrintable) {
   EXPECT_EQ(plan.kernel, "avx2");
   EXPECT_EQ(plan.tasks, 4);
   EXPECT_EQ(plan.value_slice, 5);
-  EXPECT_TRUE(plan.describe().starts_with("forward: kernel avx2, chunk 32, value slice 5, 4 tasks"))
+  EXPECT_TRUE(plan.describe().starts_with("forward: kernel avx2, chunk 16, value slice 5, 4 tasks"))
       << plan.describe();
   const AttentionPlan backward = take(plan_attention_backward(call.args, call.gradients, kDevice));
   EXPECT_TRUE(backward.describe().starts_with("backward: kernel avx2")) << backward.describe();

@@ -39,8 +39,8 @@ TEST_P(Matmul, MatchesReference) {
                                                {300, 40, 70},
                                                {40, 300, 70}}) {
     const Operands operands(GetParam(), shape);
-    for (const auto& [alpha, beta] :
-         std::vector<std::pair<double, double>>{{1, 0}, {1, 1}, {-0.5, 2}}) {
+    for (const auto& factors : std::vector<std::pair<double, double>>{{1, 0}, {1, 1}, {-0.5, 2}}) {
+      const double alpha = factors.first, beta = factors.second;
       compare(kBound, false, "matmul", [&](Backend& backend) {
         const DType dtype = backend.compute_dtype();
         Stored a(dtype, operands.a), b(dtype, operands.b);

@@ -15,8 +15,8 @@ Table row_of(const std::vector<double>& values) {
 
 TEST(CopyAndProduct, MatchReference) {
   Rng rng(1);
-  for (const auto& [rows, cols] :
-       std::vector<std::pair<int, int>>{{0, 3}, {1, 1}, {7, 17}, {100, 200}}) {
+  for (const auto& shape : std::vector<std::pair<int, int>>{{0, 3}, {1, 1}, {7, 17}, {100, 200}}) {
+    const int rows = shape.first, cols = shape.second;
     const Table a = random_table(rng, rows, cols), b = random_table(rng, rows, cols);
     const Table dy = random_table(rng, rows, cols);
     compare(1e-7, true, "product", [&](Backend& backend) {

@@ -233,8 +233,8 @@ TEST(Gpt2Published, AllVectors) {
   for (std::size_t end; (end = inputs.find(separator)) != std::string::npos; ++count) {
     const std::string text = inputs.substr(0, end);
     inputs.erase(0, end + separator.size());
-    std::string line;
-    ASSERT_TRUE(std::getline(outputs, line));
+    std::string line;  // none for the last one, which is the empty text
+    ASSERT_TRUE(std::getline(outputs, line) || text.empty());
     std::istringstream numbers(line);
     Ids expected;
     for (std::int32_t id; numbers >> id;) expected.push_back(id);

@@ -51,7 +51,7 @@ std::int64_t lay_out(float* base, std::int64_t key_dim, std::int64_t value_slice
   scratch.out_stride = odd_lines(panels * panel);
   std::int64_t used = 0;
   const auto take = [&](float*& piece, std::int64_t floats) {
-    piece = base + used;
+    piece = base == nullptr ? nullptr : base + used;
     used += floats;
   };
   take(scratch.q, keys * scratch.chunk_stride);
@@ -244,9 +244,11 @@ double multiply_add_peak(const std::string& kernel, ThreadPool& pool) {
   TNL_CHECK(kernels != nullptr);
   const int threads = pool.threads();
   std::vector<std::array<double, 8>> flops(threads);  // a cache line each
-  // The best of a few short runs: what the cores can do, not what else the machine was at.
+  // The best of many short runs: what the cores can do, not what else the machine was at. Threads
+  // that were just started may share a core for a while, so keep on for long enough.
   double best = 0;
-  for (int run = 0; run < 8; ++run) {
+  const auto begin = Clock::now();
+  while (std::chrono::duration<double>(Clock::now() - begin).count() < 0.2) {
     const auto start = Clock::now();
     pool.run(threads, [&](std::int64_t task, int) {
       float sink = 0.999f;

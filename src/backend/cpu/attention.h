@@ -27,8 +27,8 @@ std::int64_t attention_panel(const std::string& kernel);
 std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, std::int64_t key_dim,
                                 std::int64_t value_slice, std::int64_t chunk, int threads);
 
-// fp32 FLOP/s of all threads of the pool together, in multiply-adds on registers alone. Takes
-// about a tenth of a second.
+// fp32 FLOP/s of all threads of the pool together, in multiply-adds on registers alone. Takes a
+// fifth of a second.
 double multiply_add_peak(const std::string& kernel, ThreadPool& pool);
 
 }  // namespace tnl::cpu
