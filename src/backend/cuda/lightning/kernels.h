@@ -1,0 +1,50 @@
+// The kernels of this folder as host functions: arguments checked, everything asynchronous on the
+// stream, nothing allocated, no atomics.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <span>
+
+#include "backend/attention_problem.h"
+#include "backend/cuda/plan.h"
+#include "tnl/status.h"
+
+namespace tnl::cuda {
+
+struct SweepParams;
+
+using SweepFunction = void (*)(SweepParams);
+SweepFunction sweep64_function(DType dtype, Split split);
+SweepFunction sweep128_function(DType dtype, Split split);
+SweepFunction sweep256_function(DType dtype, Split split);
+
+// Once a device, before the first launch: raises the kernels' shared memory limits.
+Status prepare_kernels();
+
+// The launches of a plan made for these very problems. Pointers are device memory; `workspace`
+// holds plan.workspace_bytes bytes at a multiple of 256.
+Status run_attention(std::span<const AttentionProblem> problems, const Plan& plan, void* workspace,
+                     cudaStream_t stream);
+
+// The recurrence token by token: any K that fits, any V, strides, f32, bf16 or f16.
+Status run_general(const AttentionProblem& problem, std::span<const std::int64_t> slots,
+                   cudaStream_t stream);
+
+// One token a sequence, the state updated in place. slots[n]: the state of sequence n; empty: n.
+Status run_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
+                cudaStream_t stream);
+
+// S of slot j becomes S of slot j plus factor · S of slot j - 1, along each chain.
+Status run_scan(const ScanItem* scans, int count, float4* slots, std::int64_t vectors_per_slot,
+                cudaStream_t stream);
+
+// Copies bytes of the host into device memory as arguments of a kernel: ordered on the stream, and
+// safe to record in a graph.
+Status upload(void* destination, const void* source, std::size_t bytes, cudaStream_t stream);
+
+// "what: CUDA's words", or ok.
+Status cuda_status(cudaError_t error, const char* what);
+
+}  // namespace tnl::cuda

@@ -1,0 +1,58 @@
+// The variants of the sweep kernel and what each takes of a multiprocessor. No CUDA types: the plan
+// reads it too.
+#pragma once
+
+#include <cstddef>
+
+#include "backend/cuda/lightning/work.h"
+
+namespace tnl::cuda {
+
+// Which operands of the tensor cores are split into a 16-bit value and a 16-bit remainder.
+enum class Split {
+  kNone,
+  kState,  // S: its rounding is what long horizons suffer from
+  kAll,    // S, the weighted V and P: all that is left is the rounding of the output
+};
+
+// kKeyTiles: K rounded up to tiles. kWorkers: warpgroups of a block that each own one tile of V.
+// kScorers: 1 if a warpgroup of its own computes P for them, 0 if each does that itself. The last
+// warpgroup loads.
+template <int kKeyTiles_, int kWorkers_, int kScorers_, int kStages_, int kBlocksPerSm_,
+          Split kSplit_>
+struct SweepConfig {
+  static constexpr int kKeyTiles = kKeyTiles_;
+  static constexpr int kWorkers = kWorkers_;
+  static constexpr int kScorers = kScorers_;
+  static constexpr int kStages = kStages_;
+  static constexpr int kBlocksPerSm = kBlocksPerSm_;
+  static constexpr Split kSplit = kSplit_;
+
+  static constexpr int kTileBytes = kTile * kTile * 2;
+  static constexpr int kKeyBytes = kKeyTiles * kTileBytes;
+  static constexpr int kValueBytes = kWorkers * kTileBytes;
+  // A stage: q, k, v.
+  static constexpr int kStageBytes = 2 * kKeyBytes + kValueBytes;
+  // P, two of them where a scorer runs ahead of the workers, else one a worker.
+  static constexpr int kScoreBuffers = kScorers > 0 ? 2 : kWorkers;
+  static constexpr int kScoreBytes = (kSplit == Split::kAll ? 2 : 1) * kTileBytes;
+
+  static constexpr int kThreads = (kWorkers + kScorers + 1) * 128;
+  static constexpr int kWorkerRegisters = kScorers > 0 ? 208 : kWorkers == 1 ? 232 : 240;
+  static constexpr int kScorerRegisters = 72;
+  static constexpr int kLoaderRegisters = 24;
+
+  // Tiles start at multiples of 1024; the tables and barriers are static shared memory.
+  static constexpr int kScoresOffset = kStages * kStageBytes;
+  static constexpr int kOutputOffset = kScoresOffset + kScoreBuffers * kScoreBytes;
+  static constexpr std::size_t kSharedBytes = 1024 + kOutputOffset + kWorkers * kTileBytes;
+};
+
+template <Split kSplit>
+using Sweep64 = SweepConfig<1, 1, 0, 3, 2, kSplit>;
+template <Split kSplit>
+using Sweep128 = SweepConfig<2, 2, 1, 3, 1, kSplit>;
+template <Split kSplit>
+using Sweep256 = SweepConfig<4, 2, 0, 2, 1, kSplit>;
+
+}  // namespace tnl::cuda

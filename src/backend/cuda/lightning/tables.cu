@@ -1,0 +1,82 @@
+// Small kernels around the sweep: tables to the device, the scan over segment states.
+#include <algorithm>
+#include <cstring>
+
+#include "backend/cuda/lightning/kernels.h"
+#include "core/try.h"
+
+namespace tnl::cuda {
+
+namespace {
+
+constexpr std::size_t kPayloadBytes = 3840;  // what fits a kernel's arguments everywhere
+
+struct Payload {
+  alignas(16) std::uint32_t words[kPayloadBytes / 4];
+};
+
+__global__ void upload_kernel(const __grid_constant__ Payload payload, std::uint32_t* destination,
+                              int words) {
+  for (int i = threadIdx.x; i < words; i += blockDim.x) destination[i] = payload.words[i];
+}
+
+// One thread owns four elements of the states of one chain and walks along it. The loads of a group
+// do not depend on the sum, so they are in flight together.
+__global__ void scan_kernel(const ScanItem* scans, float4* slots, std::int64_t vectors_per_slot) {
+  constexpr int kGroup = 8;
+  const ScanItem scan = scans[blockIdx.y];
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= vectors_per_slot) return;
+  float4* at = slots + scan.first_slot * vectors_per_slot + i;
+  const float a = scan.factor;
+  float4 sum = make_float4(0.f, 0.f, 0.f, 0.f);
+  for (int first = 0; first < scan.count; first += kGroup) {
+    float4 x[kGroup];
+#pragma unroll
+    for (int j = 0; j < kGroup; ++j) {
+      if (first + j < scan.count) x[j] = at[(first + j) * vectors_per_slot];
+    }
+#pragma unroll
+    for (int j = 0; j < kGroup; ++j) {
+      if (first + j >= scan.count) break;
+      sum = make_float4(fmaf(a, sum.x, x[j].x), fmaf(a, sum.y, x[j].y), fmaf(a, sum.z, x[j].z),
+                        fmaf(a, sum.w, x[j].w));
+      at[(first + j) * vectors_per_slot] = sum;
+    }
+  }
+}
+
+}  // namespace
+
+Status cuda_status(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return {};
+  const std::string words = std::string(what) + ": " + cudaGetErrorString(error);
+  return error == cudaErrorNoDevice || error == cudaErrorInsufficientDriver ||
+                 error == cudaErrorNoKernelImageForDevice
+             ? unavailable(words)
+             : internal_error(words);
+}
+
+Status upload(void* destination, const void* source, std::size_t bytes, cudaStream_t stream) {
+  for (std::size_t done = 0; done < bytes; done += kPayloadBytes) {
+    const std::size_t part = std::min(kPayloadBytes, bytes - done);
+    Payload payload;
+    std::memcpy(payload.words, static_cast<const char*>(source) + done, part);
+    upload_kernel<<<1, 256, 0, stream>>>(
+        payload, reinterpret_cast<std::uint32_t*>(static_cast<char*>(destination) + done),
+        static_cast<int>(part / 4));
+    TNL_TRY(cuda_status(cudaGetLastError(), "uploading a table"));
+  }
+  return {};
+}
+
+Status run_scan(const ScanItem* scans, int count, float4* slots, std::int64_t vectors_per_slot,
+                cudaStream_t stream) {
+  constexpr int kThreads = 128;
+  const dim3 grid(static_cast<unsigned>((vectors_per_slot + kThreads - 1) / kThreads),
+                  static_cast<unsigned>(count));
+  scan_kernel<<<grid, kThreads, 0, stream>>>(scans, slots, vectors_per_slot);
+  return cuda_status(cudaGetLastError(), "launching the scan over segment states");
+}
+
+}  // namespace tnl::cuda
