@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "core/try.h"
-#include "text/checksum.h"
+#include "core/checksum.h"
 #include "text/dataset_impl.h"
 
 namespace tnl {

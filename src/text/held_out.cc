@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/try.h"
-#include "text/checksum.h"
+#include "core/checksum.h"
 #include "text/document_reader.h"
 
 namespace tnl {

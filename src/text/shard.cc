@@ -8,7 +8,7 @@
 #include <fmt/format.h>
 
 #include "core/try.h"
-#include "text/checksum.h"
+#include "core/checksum.h"
 
 namespace tnl {
 namespace {
