@@ -26,6 +26,7 @@ class CudaBackend final : public Backend {
   Status upload(void* to, const void* from, std::size_t bytes) override;
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
+  Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
 
   void copy(const Matrix& from, const Matrix& to) override;
   void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
@@ -64,7 +65,8 @@ class CudaBackend final : public Backend {
 
   DeviceProperties properties_;
   ThreadPool pool_;
-  cudaStream_t stream_;  // owned
+  cudaStream_t stream_;    // owned
+  void* flush_ = nullptr;  // of time(), owned
 };
 
 }  // namespace tnl

@@ -1,13 +1,10 @@
-// The operations of the model beside attention: none yet. Model::load and Model::create refuse a GPU,
-// so nothing calls them.
+// The operations of the model beside attention: none yet. Model::load and Model::create refuse a
+// GPU, so nothing calls them.
 #include "backend/cuda/runtime/cuda_backend.h"
 #include "core/check.h"
 
 namespace tnl {
 
-void CudaBackend::copy(const Matrix&, const Matrix&) {
-  TNL_CHECK(false);
-}
 void CudaBackend::matmul(MatmulForm, double, const Matrix&, const Matrix&, double, const Matrix&) {
   TNL_CHECK(false);
 }
