@@ -51,7 +51,11 @@ void DeviceFlags::add(CLI::App& command) {
 }
 
 Device DeviceFlags::open() const {
-  return require(Device::open(device, {.threads = threads, .cpu_target = cpu_target}));
+  Device opened = require(Device::open(device, {.threads = threads, .cpu_target = cpu_target}));
+  if (!opened.no_gpu_because().empty()) {
+    fmt::print(stderr, "running on the CPU: {}\n", opened.no_gpu_because());
+  }
+  return opened;
 }
 
 void catch_interrupts() {
