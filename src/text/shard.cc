@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "core/checksum.h"
 #include "core/try.h"
-#include "text/checksum.h"
 
 namespace tnl {
 namespace {
