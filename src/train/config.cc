@@ -20,6 +20,7 @@ constexpr std::int64_t kMostSettingsBytes = 1 << 20;
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
 constexpr std::int64_t kMostMicroBatches = std::int64_t{1} << 20;
 constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
+constexpr std::int64_t kMostMebibytes = std::int64_t{1} << 40;
 
 // Each takes a value of the right type into the field, or says what it expected.
 const char* take(const Json& value, std::string& field) {
@@ -190,12 +191,14 @@ Status validate(const TrainConfig& c) {
   TNL_TRY(check_at_least("steps", c.steps, 1, kMostSteps));
   TNL_TRY(check_at_least("sequence_length", c.sequence_length, 1, kMostTokens));
   TNL_TRY(check_at_least("batch_tokens", c.batch_tokens, 1, kMostTokens));
-  if (c.sequence_length > c.batch_tokens) {
+  if (!c.whole_documents && c.sequence_length > c.batch_tokens) {
     return invalid_argument(
         fmt::format("sequence_length: found {}, expected at most batch_tokens ({})",
                     c.sequence_length, c.batch_tokens));
   }
   TNL_TRY(check_at_least("accumulate", c.accumulate, 1, kMostMicroBatches));
+  TNL_TRY(check_at_least("sequence_chunk", c.sequence_chunk, 0, kMostTokens));
+  TNL_TRY(check_at_least("state_memory", c.state_memory, 0, kMostMebibytes));
   TNL_TRY(check_optimizer(c));
   TNL_TRY(check_at_least("eval_every", c.eval_every, 0, kMostSteps));
   TNL_TRY(check_at_least("eval_tokens", c.eval_tokens, 0, kMostTokens));
