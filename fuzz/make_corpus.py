@@ -3,6 +3,7 @@
 
 The same files every time. What a campaign found stands beside them under a name found-*, by hand.
 """
+import base64
 import gzip
 import json
 import pathlib
@@ -193,6 +194,79 @@ def seed_sentencepiece():
     put("sentencepiece", "char", sentencepiece(4, False, b""))
     put("sentencepiece", "rules", sentencepiece(1, False, field(2, charsmap())))
     put("sentencepiece", "denormalizer", sentencepiece(1, False, b"") + field(5, field(2, charsmap())))
+
+
+def seed_tokenizer_json():
+    tokens = list(gpt2_alphabet().values()) + ["th", "the", "Ġthe"]
+    model = {"type": "BPE", "vocab": {token: i for i, token in enumerate(tokens)},
+             "merges": ["t h", "th e", "Ġ the"]}
+    end = {"id": len(tokens), "content": "<|endoftext|>", "special": True, "single_word": False,
+           "lstrip": False, "rstrip": False, "normalized": False}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    whole = {"added_tokens": [end], "normalizer": None, "pre_tokenizer": level,
+             "decoder": {"type": "ByteLevel"}, "model": model}
+    names = json.dumps({"bos_token": "<|endoftext|>", "eos_token": {"content": "<|endoftext|>"}})
+
+    def write(name, value, config=""):
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        put("tokenizer_json", name, text + (b"\0" + config.encode() if config else b""))
+
+    write("plain", whole)
+    write("names", whole, names)
+    write("pairs", {**whole, "model": {**model, "merges": [["t", "h"], ["th", "e"]],
+                                       "ignore_merges": True}})
+    write("nfc", {**whole, "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]}})
+    split = {"type": "Split", "behavior": "Isolated", "invert": False, "pattern": {"Regex": (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+        r"|\s*[\r\n]+|\s+(?!\S)|\s+")}}
+    write("split", {**whole, "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        split, {**level, "use_regex": False}]}})
+    write("prefix", {**whole, "pre_tokenizer": {**level, "add_prefix_space": True}})
+    write("other", {**whole, "model": {**model, "type": "WordPiece"}})
+
+
+def seed_tiktoken():
+    tokens = [bytes([b]) for b in range(256)] + [b"th", b"the", b" the"]
+    ranks = b"".join(base64.b64encode(t) + f" {i}\n".encode() for i, t in enumerate(tokens))
+    config = {"words": "cl100k", "special_tokens": {"<|endoftext|>": 300}, "bos_token": None,
+              "eos_token": "<|endoftext|>"}
+    put("tiktoken", "cl100k", ranks + b"\0" + json.dumps(config).encode())
+    put("tiktoken", "gpt2", ranks + b"\0" + json.dumps({"words": "gpt2"}).encode())
+    put("tiktoken", "rank-twice", ranks + b"dGg= 256\n\0" + json.dumps(config).encode())
+
+
+def gguf_value(value):
+    if isinstance(value, str):
+        return 8, struct.pack("<Q", len(value.encode())) + value.encode()
+    if isinstance(value, bool):
+        return 7, struct.pack("<B", value)
+    if isinstance(value, int):
+        return 4, struct.pack("<I", value)
+    if isinstance(value, float):
+        return 6, struct.pack("<f", value)
+    kind = gguf_value(value[0])[0]
+    return 9, struct.pack("<IQ", kind, len(value)) + b"".join(gguf_value(v)[1] for v in value)
+
+
+def gguf(version, values):
+    content = struct.pack("<4sIQQ", b"GGUF", version, 0, len(values))
+    for key, value in values.items():
+        kind, data = gguf_value(value)
+        content += struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", kind) + data
+    return content
+
+
+def seed_gguf():
+    tokens = ["<unk>", "<s>", "</s>", "\u2581the", "th", "he", "\u2581", "e", "t", "h"]
+    values = {"general.name": "small", "tokenizer.ggml.model": "llama",
+              "tokenizer.ggml.tokens": tokens,
+              "tokenizer.ggml.scores": [0.0] * 3 + [-float(i) for i in range(7)],
+              "tokenizer.ggml.token_type": [2, 3, 3] + [1] * 7,
+              "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
+              "tokenizer.ggml.add_space_prefix": True}
+    put("gguf", "small", gguf(3, values))
+    put("gguf", "version2", gguf(2, values))
+    put("gguf", "other", gguf(3, {**values, "tokenizer.ggml.model": "gpt2"}))
 
 
 # Shards, checkpoints, documents --------------------------------------------------------------

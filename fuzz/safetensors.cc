@@ -28,6 +28,7 @@ void read(std::string_view input) {
   for (const SafetensorsEntry& entry : opened->entries()) {
     touch(entry);
     FUZZ_CHECK(entry.shape.size() <= TensorView::kMaxRank);
+    if (entry.shape.empty()) continue;  // no view has rank 0
     TensorView view = TensorView::contiguous(const_cast<std::byte*>(entry.data), entry.dtype, {});
     view.rank = static_cast<int>(entry.shape.size());
     for (int i = 0; i < view.rank; ++i) view.shape[i] = entry.shape[i];
@@ -38,8 +39,9 @@ void read(std::string_view input) {
   FUZZ_CHECK(written.ok());
   const Result<SafetensorsFile> again = SafetensorsFile::open(copy);
   FUZZ_CHECK(again.ok() && again->metadata() == opened->metadata());
-  FUZZ_CHECK(again->entries().size() == opened->entries().size());
+  FUZZ_CHECK(again->entries().size() == tensors.size());
   for (const SafetensorsEntry& entry : opened->entries()) {
+    if (entry.shape.empty()) continue;
     const SafetensorsEntry* other = again->find(entry.name);
     FUZZ_CHECK(other != nullptr && same(entry, *other));
   }

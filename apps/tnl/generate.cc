@@ -52,8 +52,7 @@ std::string read_prompt(std::istream& stream, const std::string& name) {
 std::string read_prompt(const Options& options) {
   if (options.prompt) return *options.prompt;
   if (!options.prompt_file.empty()) {
-    std::ifstream file(options.prompt_file, std::ios::binary);
-    if (!file) throw Exit{kExitBadInput, fmt::format("cannot open {}", options.prompt_file)};
+    std::ifstream file = open_text(options.prompt_file);
     return read_prompt(file, options.prompt_file);
   }
   return ::isatty(STDIN_FILENO) == 1 ? std::string() : read_prompt(std::cin, "standard input");
@@ -172,7 +171,7 @@ void add_sampler_options(CLI::App& command, Options& options) {
   command
       .add_option("--seed", options.seed,
                   "same seed, same text; the default is drawn anew, -v prints it")
-      ->check(CLI::NonNegativeNumber);  // a negative one would wrap around
+      ->check(seed_range());
 }
 
 }  // namespace
@@ -185,7 +184,6 @@ void add_generate(CLI::App& app) {
   command
       ->add_option("--prompt-file", options->prompt_file,
                    "a file with it; without the last newline")
-      ->check(CLI::ExistingPath & !CLI::ExistingDirectory)
       ->excludes(prompt);
   command->add_option("-n,--max-tokens", options->generate.max_tokens, "how many tokens at most")
       ->capture_default_str();

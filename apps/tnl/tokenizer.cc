@@ -174,7 +174,7 @@ void add_training(CLI::App& parent) {
                    "train on a sample of so many lines; 0: all")
       ->capture_default_str();
   command->add_option("--seed", options->seed, "of the sample")
-      ->check(CLI::NonNegativeNumber)  // a negative one would wrap around
+      ->check(seed_range())
       ->capture_default_str();
   command->add_option("--threads", options->threads, "0 takes one for each core")
       ->capture_default_str();

@@ -156,7 +156,7 @@ void add_settings(CLI::App& command, TrainOptions& options) {
         option->default_str(fmt::format("{}", field));
       }
       if constexpr (std::is_same_v<decltype(field), std::uint64_t&>) {
-        option->check(CLI::NonNegativeNumber);  // a negative one would wrap around
+        option->check(seed_range());
       }
     }
     option->group("Settings");

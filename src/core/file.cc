@@ -12,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -65,6 +66,11 @@ Result<std::pair<int, std::int64_t>> open_regular(const std::filesystem::path& p
 }
 
 }  // namespace
+
+bool is_file_name(std::string_view name) {
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
+         name.find('/') == std::string_view::npos && printable(name, name.size()) == name;
+}
 
 Result<std::string> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
   TNL_ASSIGN(const auto opened, open_regular(path));

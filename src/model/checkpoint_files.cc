@@ -43,7 +43,7 @@ Result<std::set<std::string>> read_index(const fs::path& path) {
   std::set<std::string> files;
   for (const auto& [name, file] : json["weight_map"].items()) {
     const std::string shard = file.is_string() ? file.get<std::string>() : "";
-    if (shard.empty() || shard != fs::path(shard).filename().string() || shard == "..") {
+    if (!is_file_name(shard)) {
       return invalid_argument(
           fmt::format("{}: tensor '{}': found the file {}, expected a name in the same directory",
                       path.string(), printable(name), shown(file)));
@@ -55,10 +55,14 @@ Result<std::set<std::string>> read_index(const fs::path& path) {
 
 Result<StoredTensors> open_stored(const fs::path& directory) {
   std::set<std::string> names;
-  std::error_code ignored;
-  if (fs::exists(directory / kSingleFile, ignored)) {
+  // A link that leads nowhere is there, too: opening it says what is wrong.
+  const auto is_there = [&](const char* name) {
+    std::error_code ignored;
+    return fs::exists(fs::symlink_status(directory / name, ignored));
+  };
+  if (is_there(kSingleFile)) {
     names.insert(kSingleFile);
-  } else if (fs::exists(directory / kIndexFile, ignored)) {
+  } else if (is_there(kIndexFile)) {
     TNL_ASSIGN(names, read_index(directory / kIndexFile));
   } else {
     return not_found(fmt::format("{}: found neither {} nor {}, expected a model directory",

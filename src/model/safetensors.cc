@@ -20,6 +20,7 @@ static_assert(std::endian::native == std::endian::little, "safetensors is little
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
+constexpr std::uint64_t kMostExtent = std::uint64_t{1} << 48;
 constexpr std::size_t kMostRank = TensorView::kMaxRank;
 
 struct DTypeName {
@@ -74,9 +75,8 @@ Status parse_entry(const std::string& file, const std::string& name, const Json&
   std::uint64_t elements = 1;
   for (const Json& extent : json["shape"]) {
     std::uint64_t value = 0;
-    if (!read_unsigned(extent, value) || value > data.size() ||
+    if (!read_unsigned(extent, value) || value > kMostExtent ||
         __builtin_mul_overflow(elements, value, &elements)) {
-      // An extent of a tensor with no elements may exceed the file; no model has one.
       return wrong(
           fmt::format("found the extent {}, expected one that fits the file", shown(extent)));
     }

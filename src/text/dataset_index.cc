@@ -64,8 +64,7 @@ Result<Dataset::Shard> read_shard(const Object& object) {
   TNL_ASSIGN(shard.documents, object.count("documents"));
   TNL_ASSIGN(shard.bytes, object.count("bytes"));
   TNL_ASSIGN(const std::string sum, object.text("checksum"));
-  if (shard.file.empty() || shard.file.find('/') != std::string::npos || shard.file == ".." ||
-      shard.file.find('\0') != std::string::npos) {
+  if (!is_file_name(shard.file)) {
     return object.wrong("file", "the name of a file beside the index");
   }
   if (sum.size() != 16 || sum.find_first_not_of("0123456789abcdef") != std::string::npos) {

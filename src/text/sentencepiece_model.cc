@@ -111,9 +111,9 @@ Status check_rules(std::string_view rules) {
 }  // namespace
 
 Result<SentencePieceSettings> read_settings(std::string_view model) {
-  constexpr std::uint32_t kTrainerSpec = 2, kNormalizerSpec = 3, kTreatWhitespaceAsSuffix = 24,
-                          kByteFallback = 35, kCharsMap = 2, kAddDummyPrefix = 3,
-                          kRemoveExtraWhitespaces = 4, kEscapeWhitespaces = 5,
+  constexpr std::uint32_t kPiece = 1, kPieceText = 1, kTrainerSpec = 2, kNormalizerSpec = 3,
+                          kTreatWhitespaceAsSuffix = 24, kByteFallback = 35, kCharsMap = 2,
+                          kAddDummyPrefix = 3, kRemoveExtraWhitespaces = 4, kEscapeWhitespaces = 5,
                           kDenormalizerSpec = 5;
   SentencePieceSettings result;
   const auto trainer = [&](const Field& field) -> Status {
@@ -134,7 +134,13 @@ Result<SentencePieceSettings> read_settings(std::string_view model) {
   const auto denormalizer = [&](const Field& field) -> Status {
     return field.number == kCharsMap ? check_rules(field.content) : Status();
   };
+  // The library ends the program where a piece holds one.
+  const auto piece = [](const Field& field) -> Status {
+    if (field.number != kPieceText || field.content.find('\0') == std::string_view::npos) return {};
+    return invalid_argument("a piece holds a NUL byte");
+  };
   TNL_TRY(each_field(model, [&](const Field& field) -> Status {
+    if (field.number == kPiece) return each_field(field.content, piece);
     if (field.number == kTrainerSpec) return each_field(field.content, trainer);
     if (field.number == kNormalizerSpec) return each_field(field.content, normalizer);
     if (field.number == kDenormalizerSpec) return each_field(field.content, denormalizer);

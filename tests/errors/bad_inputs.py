@@ -198,7 +198,8 @@ class Builder:
         tokenizer("gpt2-merge-one-part", json.dumps(vocabulary), "#version: 0.2\nth\n")
         self.write("damaged.model", b"\x0a\xff\xff\xff\xff\x0f")
         self.write("empty.model")
-        self.write("rules.model", rules_model())
+        self.write("rules.model", sentencepiece_model(rules=outside_rules()))
+        self.write("null-piece.model", sentencepiece_model(extra=b"a\0b"))
         self.write("ids.txt", "72 101 999\n")
         self.write("words.txt", "72 101 hello\n")
 
@@ -285,8 +286,13 @@ class Builder:
         oracle("oracle-unknown.safetensors", lambda t: t.update(extra=("F32", [1], bytes(4))))
 
 
-def rules_model():
-    """A SentencePiece model whose table of replacements points outside of itself."""
+def outside_rules():
+    """A table of replacements whose first offset points outside of it."""
+    units = struct.pack("<256I", 0xFFFFFF << 10 & 0x7FFFFFFF, *[0] * 255)
+    return struct.pack("<I", len(units)) + units + b"a\0"
+
+
+def sentencepiece_model(extra=b"b", rules=b""):
     def varint(value):
         out = b""
         while value > 127:
@@ -301,6 +307,5 @@ def rules_model():
         return message(1, message(1, text) + varint(2 << 3 | 5) + bytes(4) + varint(3 << 3)
                        + varint(kind))
 
-    units = struct.pack("<256I", 0xFFFFFF << 10 & 0x7FFFFFFF, *[0] * 255)
-    rules = struct.pack("<I", len(units)) + units + b"a\0"
-    return piece(b"<unk>", 2) + piece(b"a", 1) + message(3, message(2, rules))
+    return (piece(b"<unk>", 2) + piece(b"a", 1) + piece(extra, 1)
+            + (message(3, message(2, rules)) if rules else b""))
