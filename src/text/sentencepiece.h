@@ -21,7 +21,8 @@ struct SentencePieceSettings {
   bool whitespace_as_suffix = false;
   bool byte_fallback = false;
 };
-// An error where `model` is not a well-formed protocol buffer message.
+// An error where `model` is not a well-formed protocol buffer message, or its table of replacements
+// would lead its library outside of it.
 Result<SentencePieceSettings> read_settings(std::string_view model);
 
 // A message that, appended to a model, turns its dummy prefix off: fields given later win.
