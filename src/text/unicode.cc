@@ -36,4 +36,13 @@ CodeClass code_class(std::uint32_t code) {
   return static_cast<CodeClass>(after[-1] & 3u);
 }
 
+// The character is the one that some byte of the last four decodes to, up to `at`.
+CodeClass class_before(std::string_view text, std::size_t at) {
+  for (std::size_t back = 1; back <= std::min<std::size_t>(at, 4); ++back) {
+    const CodePoint point = decode_utf8(text, at - back);
+    if (point.valid && point.bytes == back) return code_class(point.value);
+  }
+  return CodeClass::kOther;
+}
+
 }  // namespace tnl

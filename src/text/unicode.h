@@ -1,4 +1,5 @@
-// UTF-8 decoding that never fails, and the classes of code points that the GPT-2 split asks for.
+// UTF-8 decoding that never fails, and the classes of code points that the splits into words ask
+// for.
 #pragma once
 
 #include <cstddef>
@@ -27,6 +28,9 @@ inline CodeClass class_at(std::string_view text, std::size_t at, std::size_t& by
   bytes = point.bytes;
   return point.valid ? code_class(point.value) : CodeClass::kOther;
 }
+
+// The class of the character that ends at `at` > 0; kOther where none that is well-formed does.
+CodeClass class_before(std::string_view text, std::size_t at);
 
 // Ascending: (first code point << 2 | class) of each run of one class; unicode_tables.cc.
 extern const std::uint32_t kUnicodeChanges[];
