@@ -1,5 +1,7 @@
 #include "tnl/cli.h"
 
+#include <unistd.h>
+
 #include <csignal>
 
 #include <fmt/format.h>
@@ -15,6 +17,13 @@ void on_interrupt(int signal) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
   }
+}
+
+void on_lost_file(int) {
+  constexpr char kSentence[] =
+      "tnl: a file became shorter, or could not be read any more, while it was in use\n";
+  (void)!::write(STDERR_FILENO, kSentence, sizeof kSentence - 1);
+  ::_exit(kExitFailed);
 }
 
 int exit_status(StatusCode code) {
@@ -48,6 +57,11 @@ void DeviceFlags::add(CLI::App& command) {
 
 Device DeviceFlags::open() const {
   return require(Device::open(device, {.threads = threads, .cpu_target = cpu_target}));
+}
+
+void catch_file_signals() {
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGBUS, on_lost_file);
 }
 
 void catch_interrupts() {

@@ -41,6 +41,10 @@ struct DeviceFlags {
   Device open() const;  // throws Exit
 };
 
+// A file that grows beyond its limit is then an error of the write, and one that shrinks while it
+// is mapped ends the program with a sentence and kExitFailed.
+void catch_file_signals();
+
 // After the first call Ctrl-C and SIGTERM only set a flag; the second Ctrl-C ends the program.
 void catch_interrupts();
 bool interrupt_requested();

@@ -77,7 +77,6 @@ void print_json(const Options& options, const Evaluation& result, double rate) {
 }
 
 void run(const Options& options) {
-  catch_interrupts();
   std::ifstream file;
   if (options.text != "-") file.open(options.text, std::ios::binary);
   if (options.text != "-" && (!file || std::filesystem::is_directory(options.text))) {
@@ -85,6 +84,7 @@ void run(const Options& options) {
         kExitBadInput,
         fmt::format("cannot read {}: expected a text file, or - for standard input", options.text)};
   }
+  catch_interrupts();
   const ModelFlags::Loaded loaded = options.model.load();
   const Clock::time_point start = Clock::now();
   const Result<Evaluation> result =

@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <random>
@@ -36,7 +35,15 @@ double seconds_since(Clock::time_point start) {
 }
 
 std::string read_prompt(std::istream& stream, const std::string& name) {
-  std::string text{std::istreambuf_iterator<char>(stream), {}};
+  constexpr std::size_t kMost = std::size_t{1} << 28;
+  std::string text;
+  for (std::string block(1 << 16, '\0'); stream && text.size() <= kMost;) {
+    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
+    text.append(block, 0, static_cast<std::size_t>(stream.gcount()));
+  }
+  if (text.size() > kMost) {
+    throw Exit{kExitBadInput, fmt::format("{}: found a prompt of more than {} bytes", name, kMost)};
+  }
   if (stream.bad()) throw Exit{kExitBadInput, fmt::format("cannot read the prompt from {}", name)};
   if (text.ends_with('\n')) text.pop_back();  // the one that ends every file and every echo
   return text;
@@ -46,6 +53,7 @@ std::string read_prompt(const Options& options) {
   if (options.prompt) return *options.prompt;
   if (!options.prompt_file.empty()) {
     std::ifstream file(options.prompt_file, std::ios::binary);
+    if (!file) throw Exit{kExitBadInput, fmt::format("cannot open {}", options.prompt_file)};
     return read_prompt(file, options.prompt_file);
   }
   return ::isatty(STDIN_FILENO) == 1 ? std::string() : read_prompt(std::cin, "standard input");
@@ -109,12 +117,12 @@ GenerateResult write_text(Session& session, const Tokenizer& tokenizer,
 
 void run(Options options) {
   require(validate(options.generate));  // before a large model is read
-  catch_interrupts();
   options.generate.stop_at_eos = !options.ignore_eos;
   options.generate.sampler.seed =
       options.seed ? *options.seed : std::uint64_t{std::random_device()()};
   const auto [model, tokenizer] = options.model.load();
   const std::vector<std::int32_t> prompt = encode_prompt(options, *tokenizer);
+  catch_interrupts();  // not before: a prompt may be waited for
   Session session = require(Session::create(model));
 
   const Clock::time_point start = Clock::now();

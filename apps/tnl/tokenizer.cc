@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/printable.h"
 #include "tnl/cli.h"
 #include "tnl/commands.h"
 #include "tnl/tokenizer.h"
@@ -120,8 +121,7 @@ class IdDecoder {
     const char* end = word_.data() + word_.size();
     const auto [rest, error] = std::from_chars(word_.data(), end, id);
     if (error != std::errc() || rest != end) {
-      require(
-          invalid_argument(fmt::format("found \"{}\", expected a token id", word_.substr(0, 60))));
+      require(invalid_argument(fmt::format("found \"{}\", expected a token id", printable(word_))));
     }
     print_bytes(require(tokenizer_.piece(id, first_)));
     first_ = first_ && tokenizer_.special(id);
@@ -174,7 +174,9 @@ void add_training(CLI::App& parent) {
       ->add_option("--max-sentences", options->max_sentences,
                    "train on a sample of so many lines; 0: all")
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "of the sample")->capture_default_str();
+  command->add_option("--seed", options->seed, "of the sample")
+      ->check(CLI::NonNegativeNumber)  // a negative one would wrap around
+      ->capture_default_str();
   command->add_option("--threads", options->threads, "0 takes one for each core")
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "let the library report on stderr");

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/try.h"
 #include "text/byte_alphabet.h"
 
@@ -24,8 +24,7 @@ Status bad(const std::filesystem::path& path, const std::string& found) {
 
 // Enough of a token to find it, whatever it holds.
 std::string quote(std::string_view token) {
-  return nlohmann::json(std::string(token.substr(0, 60)))
-      .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  return shown(nlohmann::json(std::string(token.substr(0, 50))));
 }
 
 Status read_tokens(const std::filesystem::path& path, const std::string& text,
@@ -41,7 +40,8 @@ Status read_tokens(const std::filesystem::path& path, const std::string& text,
     }
     return true;
   };
-  const auto json = nlohmann::json::parse(text, watch, false);
+  nlohmann::json json;
+  if (!nests_too_deep(text)) json = nlohmann::json::parse(text, watch, false);
   if (!json.is_object()) return bad(path, "expected one JSON object of tokens and their ids");
   if (twice) return bad(path, fmt::format("token {} is listed twice", quote(repeated)));
   const auto count = static_cast<std::int64_t>(json.size());
@@ -51,7 +51,7 @@ Status read_tokens(const std::filesystem::path& path, const std::string& text,
   for (const auto& [token, value] : json.items()) {
     if (!value.is_number_integer() || value < 0 || value >= count) {
       return bad(path, fmt::format("token {} has the id {}, expected {} different ids from 0 to {}",
-                                   quote(token), value.dump().substr(0, 60), count, count - 1));
+                                   quote(token), shown(value), count, count - 1));
     }
     const auto id = value.get<std::int32_t>();
     if (taken[id]) return bad(path, fmt::format("the id {} is given to two tokens", id));

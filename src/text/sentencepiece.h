@@ -24,7 +24,8 @@ struct SentencePieceSettings {
   bool whitespace_as_suffix = false;
   bool byte_fallback = false;
 };
-// An error where `model` is not a well-formed protocol buffer message.
+// An error where `model` is not a well-formed protocol buffer message, or its table of replacements
+// would lead its library outside of it.
 Result<SentencePieceSettings> read_settings(std::string_view model);
 
 // A BPE vocabulary as lists have it, to be written as a model.

@@ -1,5 +1,6 @@
 // The few fields of a SentencePiece model file that its library keeps to itself, and a model file
 // from a list of pieces. Field numbers: sentencepiece_model.proto.
+#include <cstring>
 #include <optional>
 
 #include "core/try.h"
@@ -21,12 +22,44 @@ Status each_field(std::string_view message, const Visit& visit) {
   return {};
 }
 
+std::uint32_t word_at(std::string_view bytes, std::size_t index) {
+  std::uint32_t word = 0;
+  std::memcpy(&word, bytes.data() + 4 * index, 4);
+  return word;
+}
+
+// A table of replacements: the size of a double array of 4-byte units, the array, and replacements
+// that end with NUL. The library follows offsets and indices in it without looking, so all of them
+// have to lie inside. Bits of a unit: 0-7 label, 8 has a value, 9 offset is in units of 256, 10-30
+// offset; 31 and the rest: a value, which is an index into the replacements.
+Status check_rules(std::string_view rules) {
+  const Status damaged = invalid_argument("its table of replacements is damaged");
+  if (rules.empty()) return {};
+  if (rules.size() < 8) return damaged;
+  const std::size_t bytes = word_at(rules, 0);
+  rules.remove_prefix(4);
+  if (bytes < 4 || bytes % 4 != 0 || bytes >= rules.size()) return damaged;
+  const std::string_view units = rules.substr(0, bytes), replacements = rules.substr(bytes);
+  if (replacements.back() != '\0') return damaged;
+  constexpr std::uint32_t kIsValue = 1u << 31, kHasValue = 1u << 8, kWide = 1u << 9;
+  for (std::size_t i = 0; i < bytes / 4; ++i) {
+    const std::uint32_t unit = word_at(units, i);
+    if ((unit & kIsValue) != 0 && i > 0) continue;  // no byte leads here
+    const std::size_t children = i ^ (std::size_t{unit >> 10} << ((unit & kWide) != 0 ? 8 : 0));
+    if ((children | 0xff) >= bytes / 4) return damaged;
+    const std::uint32_t value = word_at(units, children) & ~kIsValue;
+    if ((unit & kHasValue) != 0 && value >= replacements.size()) return damaged;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<SentencePieceSettings> read_settings(std::string_view model) {
   constexpr std::uint32_t kTrainerSpec = 2, kNormalizerSpec = 3, kTreatWhitespaceAsSuffix = 24,
                           kByteFallback = 35, kCharsMap = 2, kAddDummyPrefix = 3,
-                          kRemoveExtraWhitespaces = 4, kEscapeWhitespaces = 5;
+                          kRemoveExtraWhitespaces = 4, kEscapeWhitespaces = 5,
+                          kDenormalizerSpec = 5;
   SentencePieceSettings result;
   const auto trainer = [&](const Field& field) -> Status {
     if (field.number == kTreatWhitespaceAsSuffix) result.whitespace_as_suffix = field.value != 0;
@@ -34,15 +67,22 @@ Result<SentencePieceSettings> read_settings(std::string_view model) {
     return {};
   };
   const auto normalizer = [&](const Field& field) -> Status {
-    if (field.number == kCharsMap) result.has_rules = !field.content.empty();
+    if (field.number == kCharsMap) {
+      result.has_rules = !field.content.empty();
+      return check_rules(field.content);
+    }
     if (field.number == kAddDummyPrefix) result.add_dummy_prefix = field.value != 0;
     if (field.number == kRemoveExtraWhitespaces) result.remove_extra_whitespaces = field.value != 0;
     if (field.number == kEscapeWhitespaces) result.escape_whitespaces = field.value != 0;
     return {};
   };
+  const auto denormalizer = [&](const Field& field) -> Status {
+    return field.number == kCharsMap ? check_rules(field.content) : Status();
+  };
   TNL_TRY(each_field(model, [&](const Field& field) -> Status {
     if (field.number == kTrainerSpec) return each_field(field.content, trainer);
     if (field.number == kNormalizerSpec) return each_field(field.content, normalizer);
+    if (field.number == kDenormalizerSpec) return each_field(field.content, denormalizer);
     return {};
   }));
   return result;

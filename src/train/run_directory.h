@@ -57,6 +57,10 @@ class StagedDirectory {
 // Removes a directory so that no half of it is ever seen under its name.
 Status remove_directory(const std::filesystem::path& directory);
 
+// True where there is nothing, or nothing but what a process left that was killed before it wrote
+// run.json.
+bool is_unused(const RunDirectory& run);
+
 // Removes what a killed process left under temporary names. Needs the lock.
 void remove_leftovers(const RunDirectory& run);
 
