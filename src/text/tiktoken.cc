@@ -11,15 +11,15 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/try.h"
 
 namespace tnl {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr std::int64_t kLargestFile = std::int64_t{1} << 26;
 constexpr std::int64_t kLargestConfig = std::int64_t{1} << 20;
@@ -126,7 +126,7 @@ Status read_words(const Json& config, ByteLevelBpe& bpe) {
   const Json words = config.value("words", Json("cl100k"));
   if (words != "cl100k" && words != "gpt2") {
     return invalid_argument(
-        fmt::format("words is {}, expected \"cl100k\" or \"gpt2\"", words.dump(-1, ' ', true)));
+        fmt::format("words is {}, expected \"cl100k\" or \"gpt2\"", shown(words)));
   }
   bpe.words = words == "gpt2" ? WordRule::kGpt2 : WordRule::kCl100kTail;
   return {};
@@ -138,17 +138,17 @@ Status read_specials(const Json& config, ByteLevelBpe& bpe, std::vector<bool>& t
   if (!specials.is_object()) return invalid_argument("special_tokens is not an object of ids");
   const auto most = static_cast<std::int64_t>(taken.size() + specials.size()) + kLargestGap;
   for (const auto& [name, id] : specials.items()) {
-    if (!id.is_number_integer() || id < 0 || id >= most) {
+    std::int64_t number = -1;
+    if (!take_integer(id, number) || number < 0 || number >= most) {
       return invalid_argument(
-          fmt::format("the special token {} has the id {}, expected one from 0 to {}",
-                      Json(name).dump(-1, ' ', true), id.dump().substr(0, 60), most - 1));
+          fmt::format("the special token {} has the id {}, expected one from 0 to {}", shown(name),
+                      shown(id), most - 1));
     }
-    const auto index = id.get<std::size_t>();
+    const auto index = static_cast<std::size_t>(number);
     if (index >= taken.size()) taken.resize(index + 1);
     if (taken[index]) {
-      return invalid_argument(
-          fmt::format("the special token {} has the id {}, which another token has",
-                      Json(name).dump(-1, ' ', true), index));
+      return invalid_argument(fmt::format(
+          "the special token {} has the id {}, which another token has", shown(name), index));
     }
     taken[index] = true;
   }
@@ -157,8 +157,8 @@ Status read_specials(const Json& config, ByteLevelBpe& bpe, std::vector<bool>& t
     const Json name = config.value(key, Json());
     if (name.is_null()) continue;
     if (!name.is_string() || !specials.contains(name.get<std::string>())) {
-      return invalid_argument(fmt::format("{} is {}, expected one of the special tokens, or null",
-                                          key, name.dump(-1, ' ', true)));
+      return invalid_argument(
+          fmt::format("{} is {}, expected one of the special tokens, or null", key, shown(name)));
     }
     *id = specials[name.get<std::string>()].get<std::int32_t>();
   }
@@ -217,7 +217,7 @@ Result<ByteLevelBpe> make(const Ranks& ranks, const Json& config) {
 
 Result<Json> read_config(const std::filesystem::path& path) {
   TNL_ASSIGN(const std::string text, read_file(path, kLargestConfig));
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  Json json = parse_json(text);
   if (json.is_object()) return json;
   return invalid_argument(fmt::format("{}: expected one JSON object", path.string()));
 }

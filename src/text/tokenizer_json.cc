@@ -1,7 +1,6 @@
 #include "text/tokenizer_json.h"
 
 #include <algorithm>
-#include <array>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -10,9 +9,9 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/try.h"
 #include "text/byte_alphabet.h"
 #include "text/normalize.h"
@@ -25,7 +24,6 @@ using Json = nlohmann::json;
 constexpr std::int64_t kLargestFile = std::int64_t{1} << 26;
 constexpr std::int64_t kLargestGap = 4096;  // ids beyond the number of tokens
 constexpr std::size_t kLongestAdded = 1024;
-constexpr int kDeepest = 32;
 
 struct Pattern {
   std::string_view expression;
@@ -42,11 +40,6 @@ constexpr Pattern kPatterns[] = {
      WordRule::kCl100kOneDigit},
 };
 
-std::string quote(const Json& value) {
-  const std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  return text.size() > 100 ? text.substr(0, 100) + "..." : text;
-}
-
 // The field, or null where it is not there.
 const Json& field(const Json& object, const char* name) {
   static const Json none;
@@ -61,7 +54,7 @@ bool flag(const Json& object, const char* name, bool fallback) {
 
 Status unsupported(std::string_view where, const Json& found, std::string_view expected) {
   return invalid_argument(
-      fmt::format("{} is {}, which is not supported: expected {}", where, quote(found), expected));
+      fmt::format("{} is {}, which is not supported: expected {}", where, shown(found), expected));
 }
 
 std::string type_of(const Json& step) {
@@ -193,7 +186,7 @@ Status Reader::read_model() {
 Status Reader::give(std::int32_t id, std::string piece, const std::string& name) {
   if (taken_[id]) {
     return invalid_argument(
-        fmt::format("the id {} is given to two tokens, one is {}", id, quote(name)));
+        fmt::format("the id {} is given to two tokens, one is {}", id, shown(name)));
   }
   taken_[id] = true;
   names_.emplace(name, id);
@@ -211,20 +204,21 @@ Status Reader::read_tokens(const Json& tokens, const Json& added) {
   taken_.resize(most_ids_);
   bpe_.pieces.resize(most_ids_);
   for (const auto& [token, id] : tokens.items()) {
-    if (!id.is_number_integer() || id < 0 || id >= most_ids_) {
+    std::int64_t number = -1;
+    if (!take_integer(id, number) || number < 0 || number >= most_ids_) {
       return invalid_argument(fmt::format("token {} has the id {}, expected one from 0 to {}",
-                                          quote(token), quote(id), most_ids_ - 1));
+                                          shown(token), shown(id), most_ids_ - 1));
     }
     // What is not spelled in the alphabet has to be an added token: that gives it its text.
     const bool spelled = alphabet_.spell(token, bytes_);
-    TNL_TRY(give(id.get<std::int32_t>(), spelled ? bytes_ : std::string(), token));
+    TNL_TRY(give(static_cast<std::int32_t>(number), spelled ? bytes_ : std::string(), token));
   }
   bpe_.special.resize(most_ids_);
   TNL_TRY(read_added(added));
   for (const auto& [token, id] : names_) {
     if (bpe_.pieces[id].empty() && !bpe_.special[id]) {
       return invalid_argument(fmt::format(
-          "token {} (id {}) is not spelled in GPT-2's byte alphabet", quote(token), id));
+          "token {} (id {}) is not spelled in GPT-2's byte alphabet", shown(token), id));
     }
   }
   std::int64_t size = most_ids_;
@@ -243,22 +237,22 @@ Status Reader::read_added(const Json& added) {
 }
 
 Status Reader::read_added_token(const Json& token) {
-  const Json& content = token.is_object() ? field(token, "content") : token;
-  const Json& number = token.is_object() ? field(token, "id") : token;
+  const Json& content = field(token, "content");
+  std::int64_t number = -1;
   if (!content.is_string() || content.get_ref<const std::string&>().empty() ||
-      content.get_ref<const std::string&>().size() > kLongestAdded || !number.is_number_integer() ||
-      number < 0 || number >= most_ids_) {
+      content.get_ref<const std::string&>().size() > kLongestAdded ||
+      !take_integer(field(token, "id"), number) || number < 0 || number >= most_ids_) {
     return invalid_argument(
         fmt::format("the added token {} has no content of 1 to {} bytes or no id from 0 to {}",
-                    quote(token), kLongestAdded, most_ids_ - 1));
+                    shown(token), kLongestAdded, most_ids_ - 1));
   }
   const auto& text = content.get_ref<const std::string&>();
-  const auto id = number.get<std::int32_t>();
+  const auto id = static_cast<std::int32_t>(number);
   const std::int32_t known = find(text);
   if (known >= 0 && known != id) {
     return invalid_argument(
         fmt::format("the added token {} has the id {}, but the vocabulary gives it {}",
-                    quote(content), id, known));
+                    shown(content), id, known));
   }
   if (known < 0) TNL_TRY(give(id, text, text));
   if (flag(token, "special", false)) {
@@ -268,7 +262,7 @@ Status Reader::read_added_token(const Json& token) {
   }
   for (const char* option : {"single_word", "lstrip", "rstrip"}) {
     if (flag(token, option, false)) {
-      return unsupported(fmt::format("{} of the added token {}", option, quote(content)), true,
+      return unsupported(fmt::format("{} of the added token {}", option, shown(content)), true,
                          "false");
     }
   }
@@ -288,7 +282,7 @@ Result<std::int32_t> Reader::token_of(const std::string& spelling, std::size_t m
   const std::int32_t id = find(spelling);
   if (id >= 0) return id;
   return invalid_argument(
-      fmt::format("merge {}: {} is not in the vocabulary", merge, quote(spelling)));
+      fmt::format("merge {}: {} is not in the vocabulary", merge, shown(spelling)));
 }
 
 // "left right", or ["left", "right"].
@@ -311,28 +305,22 @@ Status Reader::read_merges(const Json& merges) {
       left.clear();
     }
     if (left.empty() || right.empty()) {
-      return invalid_argument(fmt::format("merge {} is {}, expected two tokens", i, quote(merge)));
+      return invalid_argument(fmt::format("merge {} is {}, expected two tokens", i, shown(merge)));
     }
     TNL_ASSIGN(const std::int32_t left_id, token_of(left, i));
     TNL_ASSIGN(const std::int32_t right_id, token_of(right, i));
     TNL_ASSIGN(const std::int32_t joined, token_of(left + right, i));
     if (!bpe_.merges.insert(left_id, right_id, {static_cast<std::int32_t>(i), joined})) {
-      return invalid_argument(fmt::format("merge {}, {}, is listed twice", i, quote(merge)));
+      return invalid_argument(fmt::format("merge {}, {}, is listed twice", i, shown(merge)));
     }
   }
   return {};
 }
 
 Result<Json> parse(const std::string& text) {
-  bool deep = false;
-  const auto watch = [&](int depth, Json::parse_event_t, Json&) {
-    deep = deep || depth > kDeepest;
-    return !deep;
-  };
-  Json json = Json::parse(text, watch, /*allow_exceptions=*/false);
-  if (deep) return invalid_argument("the JSON is nested too deeply");
-  if (!json.is_object()) return invalid_argument("expected one JSON object");
-  return json;
+  Json json = parse_json(text);
+  if (json.is_object()) return json;
+  return invalid_argument("expected one JSON object");
 }
 
 // A token by its text, as a string or an object that holds it as content.
@@ -343,7 +331,7 @@ Result<std::int32_t> named_token(const Json& config, const char* name, const Rea
   const std::int32_t id = content.is_string() ? reader.find(content.get<std::string>()) : -1;
   if (id >= 0) return id;
   return invalid_argument(
-      fmt::format("{} is {}, which the vocabulary does not have", name, quote(value)));
+      fmt::format("{} is {}, which the vocabulary does not have", name, shown(value)));
 }
 
 std::int32_t first_of(std::initializer_list<const char*> names, const Reader& reader) {
