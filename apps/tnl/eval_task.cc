@@ -1,5 +1,6 @@
 #include "tnl/eval_task.h"
 
+#include <optional>
 #include <vector>
 
 #include <fmt/format.h>
@@ -120,6 +121,8 @@ void run_task(const TaskFlags& flags, const ModelFlags& model, std::int64_t chun
   TaskOptions options;
   options.chunk = chunk;
   options.bos = flags.bos;
+  std::optional<AtomicFile> file;  // opened before the work, so that a wrong name costs nothing
+  if (!flags.samples.empty()) file.emplace(require(AtomicFile::create(flags.samples)));
   std::string samples;
   const TaskResult result = [&] {
     Progress progress("eval", "items");
@@ -134,7 +137,10 @@ void run_task(const TaskFlags& flags, const ModelFlags& model, std::int64_t chun
                                 return !interrupt_requested();
                               }));
   }();
-  if (!flags.samples.empty()) require(write_file(flags.samples, samples));
+  if (file) {
+    require(file->write(samples));
+    require(file->commit());
+  }
   if (json) {
     print_json(flags, model, result);
   } else {

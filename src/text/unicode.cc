@@ -26,11 +26,7 @@ CodePoint decode_utf8(std::string_view text, std::size_t at) {
 }
 
 CodeClass code_class(std::uint32_t code) {
-  if (code < 0x80) {
-    if ((code | 0x20u) - 'a' < 26u) return CodeClass::kLetter;
-    if (code - '0' < 10u) return CodeClass::kNumber;
-    return code == ' ' || code - '\t' < 5u ? CodeClass::kSpace : CodeClass::kOther;
-  }
+  if (code < 0x80) return kAsciiClasses[code];
   const std::uint32_t* end = kUnicodeChanges + kUnicodeChangeCount;
   const std::uint32_t* after = std::upper_bound(kUnicodeChanges, end, code << 2 | 3u);
   return static_cast<CodeClass>(after[-1] & 3u);
