@@ -1,15 +1,14 @@
-// Reading vocab.json and merges.txt. Both spell bytes as characters: printable Latin-1 as itself,
-// the other 68 bytes as U+0100 and up in order.
-#include <array>
+#include "text/gpt2_vocabulary.h"
+
 #include <unordered_map>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "core/file.h"
 #include "core/json.h"
 #include "core/try.h"
-#include "text/gpt2.h"
-#include "text/unicode.h"
+#include "text/byte_alphabet.h"
 
 namespace tnl {
 namespace {
@@ -18,35 +17,6 @@ using Ids = std::unordered_map<std::string, std::int32_t>;  // by bytes
 
 constexpr std::int64_t kLargestFile = std::int64_t{1} << 28;
 constexpr std::string_view kEndOfText = "<|endoftext|>";
-
-bool printable(std::uint32_t byte) {
-  return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte != 0xad);
-}
-
-class ByteAlphabet {
- public:
-  ByteAlphabet() {
-    bytes_.fill(-1);
-    std::uint32_t next = 0x100;
-    for (std::uint32_t byte = 0; byte < 256; ++byte) {
-      bytes_[printable(byte) ? byte : next++] = static_cast<int>(byte);
-    }
-  }
-  // False where a character stands for no byte.
-  bool spell(std::string_view word, std::string& bytes) const {
-    bytes.clear();
-    for (std::size_t at = 0; at < word.size();) {
-      const CodePoint point = decode_utf8(word, at);
-      if (!point.valid || point.value >= bytes_.size() || bytes_[point.value] < 0) return false;
-      bytes.push_back(static_cast<char>(bytes_[point.value]));
-      at += point.bytes;
-    }
-    return true;
-  }
-
- private:
-  std::array<int, 0x100 + 68> bytes_;
-};
 
 Status bad(const std::filesystem::path& path, const std::string& found) {
   return invalid_argument(fmt::format("{}: {}", path.string(), found));
@@ -57,8 +27,8 @@ std::string quote(std::string_view token) {
   return shown(nlohmann::json(std::string(token.substr(0, 50))));
 }
 
-Status read_tokens(const std::filesystem::path& path, const ByteAlphabet& alphabet,
-                   Gpt2Vocabulary& vocabulary, Ids& ids) {
+Status read_tokens(const std::filesystem::path& path, const std::string& text,
+                   const ByteAlphabet& alphabet, ByteLevelBpe& vocabulary, Ids& ids) {
   bool twice = false;
   std::string repeated;
   std::unordered_map<std::string, bool> keys;
@@ -71,9 +41,7 @@ Status read_tokens(const std::filesystem::path& path, const ByteAlphabet& alphab
     return true;
   };
   nlohmann::json json;
-  if (!nests_too_deep(vocabulary.vocabulary_text)) {
-    json = nlohmann::json::parse(vocabulary.vocabulary_text, watch, false);
-  }
+  if (!nests_too_deep(text)) json = nlohmann::json::parse(text, watch, false);
   if (!json.is_object()) return bad(path, "expected one JSON object of tokens and their ids");
   if (twice) return bad(path, fmt::format("token {} is listed twice", quote(repeated)));
   const auto count = static_cast<std::int64_t>(json.size());
@@ -95,15 +63,15 @@ Status read_tokens(const std::filesystem::path& path, const ByteAlphabet& alphab
     vocabulary.pieces[id] = bytes;
     ids.emplace(bytes, id);
   }
-  for (int byte = 0; byte < 256; ++byte) {
-    const auto found = ids.find(std::string(1, static_cast<char>(byte)));
-    if (found == ids.end()) {
-      return bad(path, fmt::format("no token for the byte 0x{:02x}, expected all 256", byte));
-    }
-    vocabulary.byte_ids[byte] = found->second;
+  vocabulary.special.resize(json.size());
+  if (const Status status = find_bytes(vocabulary); !status.ok()) {
+    return bad(path, status.message());
   }
   const auto end = ids.find(std::string(kEndOfText));
-  if (end != ids.end()) vocabulary.end_of_text = end->second;
+  if (end == ids.end()) return {};
+  vocabulary.bos = vocabulary.eos = end->second;
+  vocabulary.special[end->second] = true;
+  vocabulary.pieces[end->second].clear();
   return {};
 }
 
@@ -119,9 +87,9 @@ std::vector<std::string_view> lines_of(std::string_view text) {
   return lines;
 }
 
-Status read_merges(const std::filesystem::path& path, const ByteAlphabet& alphabet, const Ids& ids,
-                   Gpt2Vocabulary& vocabulary) {
-  const std::vector<std::string_view> lines = lines_of(vocabulary.merges_text);
+Status read_merges(const std::filesystem::path& path, const std::string& text,
+                   const ByteAlphabet& alphabet, const Ids& ids, ByteLevelBpe& vocabulary) {
+  const std::vector<std::string_view> lines = lines_of(text);
   vocabulary.merges = MergeTable(lines.size());
   std::int32_t rank = 0;
   std::string left, right;
@@ -154,15 +122,17 @@ Status read_merges(const std::filesystem::path& path, const ByteAlphabet& alphab
 
 }  // namespace
 
-Result<Gpt2Vocabulary> Gpt2Vocabulary::load(const std::filesystem::path& vocabulary_path,
-                                            const std::filesystem::path& merges_path) {
-  Gpt2Vocabulary vocabulary;
-  TNL_ASSIGN(vocabulary.vocabulary_text, read_file(vocabulary_path, kLargestFile));
-  TNL_ASSIGN(vocabulary.merges_text, read_file(merges_path, kLargestFile));
+Result<ByteLevelBpe> load_gpt2_vocabulary(const std::filesystem::path& vocabulary_path,
+                                          const std::filesystem::path& merges_path) {
+  TNL_ASSIGN(std::string tokens, read_file(vocabulary_path, kLargestFile));
+  TNL_ASSIGN(std::string merges, read_file(merges_path, kLargestFile));
+  ByteLevelBpe vocabulary;
+  vocabulary.kind = "gpt2";
   const ByteAlphabet alphabet;
   Ids ids;
-  TNL_TRY(read_tokens(vocabulary_path, alphabet, vocabulary, ids));
-  TNL_TRY(read_merges(merges_path, alphabet, ids, vocabulary));
+  TNL_TRY(read_tokens(vocabulary_path, tokens, alphabet, vocabulary, ids));
+  TNL_TRY(read_merges(merges_path, merges, alphabet, ids, vocabulary));
+  vocabulary.files = {{"vocab.json", std::move(tokens)}, {"merges.txt", std::move(merges)}};
   return vocabulary;
 }
 

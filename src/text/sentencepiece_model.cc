@@ -1,75 +1,20 @@
-// The few fields of a SentencePiece model file that its library keeps to itself, read from the wire
-// format of protocol buffers. Field numbers: sentencepiece_model.proto.
+// The few fields of a SentencePiece model file that its library keeps to itself, and a model file
+// from a list of pieces. Field numbers: sentencepiece_model.proto.
 #include <cstring>
 #include <optional>
 
 #include "core/try.h"
+#include "core/wire_format.h"
 #include "text/sentencepiece.h"
 
 namespace tnl {
 namespace {
 
-struct Field {
-  std::uint32_t number = 0;
-  std::uint64_t value = 0;   // of a varint
-  std::string_view content;  // of a length-delimited field
-};
-
-class FieldReader {
- public:
-  explicit FieldReader(std::string_view message) : rest_(message) {}
-
-  bool done() const { return rest_.empty(); }
-
-  // Nothing where the message is damaged.
-  std::optional<Field> next() {
-    std::uint64_t tag = 0;
-    Field field;
-    if (!varint(tag) || tag >> 3 == 0 || tag >> 3 >= (1u << 29)) return {};
-    field.number = static_cast<std::uint32_t>(tag >> 3);
-    switch (tag & 7) {
-      case 0:
-        if (!varint(field.value)) return {};
-        return field;
-      case 1:
-        return skip(8) ? std::optional(field) : std::nullopt;
-      case 2: {
-        std::uint64_t bytes = 0;
-        if (!varint(bytes) || bytes > rest_.size()) return {};
-        field.content = rest_.substr(0, bytes);
-        rest_.remove_prefix(bytes);
-        return field;
-      }
-      case 5:
-        return skip(4) ? std::optional(field) : std::nullopt;
-      default:
-        return {};
-    }
-  }
-
- private:
-  bool varint(std::uint64_t& value) {
-    value = 0;
-    for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {
-      const auto byte = static_cast<unsigned char>(rest_.front());
-      rest_.remove_prefix(1);
-      value |= static_cast<std::uint64_t>(byte & 0x7fu) << shift;
-      if (byte < 0x80) return true;
-    }
-    return false;
-  }
-  bool skip(std::size_t bytes) {
-    if (rest_.size() < bytes) return false;
-    rest_.remove_prefix(bytes);
-    return true;
-  }
-
-  std::string_view rest_;
-};
+using Field = WireReader::Field;
 
 template <class Visit>
 Status each_field(std::string_view message, const Visit& visit) {
-  for (FieldReader reader(message); !reader.done();) {
+  for (WireReader reader(message); !reader.done();) {
     const std::optional<Field> field = reader.next();
     if (!field) return invalid_argument("damaged or not a SentencePiece model");
     TNL_TRY(visit(*field));
@@ -147,6 +92,44 @@ Result<SentencePieceSettings> read_settings(std::string_view model) {
     return {};
   }));
   return result;
+}
+
+std::string write_sentencepiece_bpe(const SentencePiecePieces& pieces) {
+  constexpr std::uint32_t kPieces = 1, kTrainerSpec = 2, kNormalizerSpec = 3;
+  constexpr std::uint32_t kPiece = 1, kScore = 2, kType = 3;
+  constexpr std::uint32_t kModelType = 3, kVocabSize = 4, kByteFallback = 35, kUnkId = 40,
+                          kBosId = 41, kEosId = 42, kPadId = 43, kUnkPiece = 45, kBosPiece = 46,
+                          kEosPiece = 47, kBpe = 2;
+  constexpr std::uint32_t kName = 1, kAddDummyPrefix = 3, kRemoveExtraWhitespaces = 4,
+                          kEscapeWhitespaces = 5;
+  WireWriter model;
+  for (const SentencePiecePieces::Piece& piece : pieces.pieces) {
+    WireWriter entry;
+    entry.content(kPiece, piece.text);
+    entry.float32(kScore, piece.score);
+    entry.varint(kType, static_cast<std::uint64_t>(piece.type));
+    model.content(kPieces, entry.message());
+  }
+  WireWriter trainer;
+  trainer.varint(kModelType, kBpe);
+  trainer.varint(kVocabSize, pieces.pieces.size());
+  trainer.varint(kByteFallback, pieces.byte_fallback ? 1 : 0);
+  const auto special = [&](std::uint32_t id_field, std::uint32_t piece_field, std::int32_t id) {
+    trainer.varint(id_field, static_cast<std::uint64_t>(std::int64_t{id}));
+    if (id >= 0) trainer.content(piece_field, pieces.pieces[id].text);
+  };
+  special(kUnkId, kUnkPiece, pieces.unk);
+  special(kBosId, kBosPiece, pieces.bos);
+  special(kEosId, kEosPiece, pieces.eos);
+  trainer.varint(kPadId, ~std::uint64_t{0});
+  model.content(kTrainerSpec, trainer.message());
+  WireWriter normalizer;
+  normalizer.content(kName, "identity");
+  normalizer.varint(kAddDummyPrefix, pieces.dummy_prefix ? 1 : 0);
+  normalizer.varint(kRemoveExtraWhitespaces, 0);
+  normalizer.varint(kEscapeWhitespaces, 1);
+  model.content(kNormalizerSpec, normalizer.message());
+  return model.message();
 }
 
 std::string_view no_dummy_prefix() {

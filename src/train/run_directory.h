@@ -2,6 +2,7 @@
 //
 //   run.json                     the TrainConfig
 //   metrics.jsonl                one line a step
+//   events.out.tfevents.*        the same for TensorBoard, a file for each session
 //   checkpoints/step-00000200/   config.json, model.safetensors, optimizer.safetensors, state.json
 //   model/                       the newest parameters as a model directory with its tokenizer
 //   lock                         held by the process that trains
