@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
-#include <functional>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -11,10 +9,11 @@
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
-#include "backend/cpu/attention.h"
+#include "backend/cpu/peaks.h"
 #include "core/buffer.h"
 #include "core/convert.h"
 #include "core/rng.h"
+#include "tnl/bench_timing.h"
 #include "tnl/model.h"
 
 namespace tnl::command {
@@ -29,10 +28,6 @@ struct Shape {
   std::int64_t rows() const {
     return (cu_seqlens.empty() ? batch * tokens : cu_seqlens.back()) * heads;
   }
-};
-
-struct Timing {
-  double best = 0, median = 0;  // seconds
 };
 
 struct Measurement {
@@ -193,20 +188,6 @@ class Operands {
   std::vector<Buffer> buffers_;
   Rng rng_{7};
 };
-
-Timing measure(int repeat, const std::function<Status()>& run) {
-  using Clock = std::chrono::steady_clock;
-  require(run());
-  std::vector<double> seconds(repeat);
-  for (double& one : seconds) {
-    if (interrupt_requested()) throw Exit{kExitInterrupted, ""};
-    const auto start = Clock::now();
-    require(run());
-    one = std::chrono::duration<double>(Clock::now() - start).count();
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return {seconds.front(), seconds[seconds.size() / 2]};
-}
 
 void bench_shape(const std::string& name, const Shape& shape, const Device& device,
                  const AttentionBenchOptions& options, std::vector<Measurement>& results) {

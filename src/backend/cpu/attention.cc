@@ -1,10 +1,6 @@
 #include "backend/cpu/attention.h"
 
 #include <algorithm>
-#include <chrono>
-#include <numeric>
-#include <thread>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -16,15 +12,6 @@ namespace tnl::cpu {
 namespace {
 
 constexpr std::int64_t kLine = 16;  // floats of a cache line
-
-const AttentionKernels* find_kernels(const std::string& kernel) {
-#if defined(__x86_64__)
-  if (kernel == "avx512") return &avx512::kAttentionKernels;
-  if (kernel == "avx2") return &avx2::kAttentionKernels;
-#endif
-  if (kernel == "generic") return &generic::kAttentionKernels;
-  return nullptr;
-}
 
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -164,8 +151,16 @@ Status unknown_kernel(const std::string& kernel) {
 
 }  // namespace
 
+const AttentionKernels* find_attention_kernels(const std::string& target) {
+#if defined(__x86_64__)
+  if (target == "avx512") return &avx512::kAttentionKernels;
+  if (target == "avx2") return &avx2::kAttentionKernels;
+#endif
+  return target == "generic" ? &generic::kAttentionKernels : nullptr;
+}
+
 std::int64_t attention_panel(const std::string& kernel) {
-  const AttentionKernels* kernels = find_kernels(kernel);
+  const AttentionKernels* kernels = find_attention_kernels(kernel);
   return kernels == nullptr ? 0 : kernels->panel;
 }
 
@@ -177,7 +172,7 @@ std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, s
 
 Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::string& kernel,
                  std::int64_t chunk, std::int64_t value_slice, void* workspace) {
-  const AttentionKernels* kernels = find_kernels(kernel);
+  const AttentionKernels* kernels = find_attention_kernels(kernel);
   if (kernels == nullptr) return unknown_kernel(kernel);
   TNL_CHECK(chunk > 0 && value_slice > 0 && problem.dtype != DType::kF64);
   float* powers = static_cast<float*>(workspace);
@@ -199,7 +194,7 @@ Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::s
 
 Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
                       std::span<const std::int64_t> slots, const std::string& kernel) {
-  const AttentionKernels* kernels = find_kernels(kernel);
+  const AttentionKernels* kernels = find_attention_kernels(kernel);
   if (kernels == nullptr) return unknown_kernel(kernel);
   TNL_CHECK(problem.state_in.stride_v == 1 && problem.dtype != DType::kF64);
   struct StepJob {
@@ -237,30 +232,6 @@ Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
                for (std::int64_t index = begin; index < end; ++index) job.run(index);
              });
   return {};
-}
-
-double multiply_add_peak(const std::string& kernel, ThreadPool& pool) {
-  using Clock = std::chrono::steady_clock;
-  constexpr int kWindows = 200;
-  const AttentionKernels* kernels = find_kernels(kernel);
-  TNL_CHECK(kernels != nullptr);
-  const int threads = pool.threads();
-  std::vector<double> rates(threads);
-  // Each thread's best window of half a millisecond: what its core can do, not what else the
-  // machine was at.
-  pool.run(threads, [&](std::int64_t task, int) {
-    for (int window = 0; window < kWindows; ++window) {
-      float sink = 0.999f;
-      const auto start = Clock::now();
-      const double flops = kernels->multiply_adds(150, &sink);
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-      if (sink > 0) rates[task] = std::max(rates[task], flops / seconds);  // always; see `sink`
-    }
-  });
-  const double total = std::accumulate(rates.begin(), rates.end(), 0.0);
-  // Threads beyond the cores take turns.
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return total * std::min(1.0, static_cast<double>(cores) / threads);
 }
 
 }  // namespace tnl::cpu

@@ -11,6 +11,10 @@
 
 namespace tnl::cpu {
 
+struct AttentionKernels;
+// nullptr: this build lacks the target.
+const AttentionKernels* find_attention_kernels(const std::string& target);
+
 // kernel: a CPU target. `workspace` as planned by src/attention. Without tokens state_out is
 // state_in.
 Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::string& kernel,
@@ -26,9 +30,5 @@ std::int64_t attention_panel(const std::string& kernel);
 // each thread.
 std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, std::int64_t key_dim,
                                 std::int64_t value_slice, std::int64_t chunk, int threads);
-
-// fp32 FLOP/s of all threads of the pool together, in multiply-adds on registers alone. Takes a
-// tenth of a second.
-double multiply_add_peak(const std::string& kernel, ThreadPool& pool);
 
 }  // namespace tnl::cpu

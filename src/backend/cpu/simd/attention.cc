@@ -360,7 +360,9 @@ void forward(const AttentionTask& task) {
 
 void attention_step(const cpu::AttentionStepTask& task);
 double multiply_adds(std::int64_t repeats, float* sink);
+std::uint32_t read_memory(const void* data, std::int64_t bytes);
 
-const cpu::AttentionKernels kAttentionKernels = {kPanel, forward, attention_step, multiply_adds};
+const cpu::AttentionKernels kAttentionKernels = {kPanel, forward, attention_step, multiply_adds,
+                                                 read_memory};
 
 }  // namespace tnl::TNL_TARGET

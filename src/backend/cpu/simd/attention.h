@@ -80,6 +80,8 @@ struct AttentionKernels {
   // Runs fused multiply-adds on registers alone for about `repeats` * 1e3 iterations and returns
   // how many floating point operations that were; *sink keeps them from being left out.
   double (*multiply_adds)(std::int64_t repeats, float* sink);
+  // Reads whole vectors and returns what keeps them from being left out.
+  std::uint32_t (*read_memory)(const void* data, std::int64_t bytes);
 };
 
 }  // namespace tnl::cpu
