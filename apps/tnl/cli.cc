@@ -38,7 +38,11 @@ void require(const Status& status) {
 }
 
 void DeviceFlags::add(CLI::App& command) {
-  command.add_option("--device", device, "where to run: cpu, or reference (fp64, slow)")
+  command
+      .add_option(
+          "--device", device,
+          "where to run: cpu, reference (fp64, slow), cuda[:N] (a GPU), or auto (a GPU if there "
+          "is one)")
       ->capture_default_str();
   command.add_option("--threads", threads, "CPU threads; 0 takes one for each core")
       ->capture_default_str();

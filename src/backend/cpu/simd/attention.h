@@ -51,6 +51,7 @@ struct AttentionTask {
   float value_scale = 1;
   bool decay_state_out = false;
   bool state_enters_undecayed = false;
+  bool state_only = false;  // q and o are not looked at
   AttentionScratch scratch;
 };
 
