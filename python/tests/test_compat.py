@@ -40,6 +40,11 @@ def test_simple_gla(device, call):
     expected, final_expected = recurrent(q, k, v, gamma.cpu(), 16**-0.5, state)
     assert relative_error(o, expected) < 2e-5
     assert relative_error(final, final_expected) < 2e-5
+    narrow = state.to(torch.bfloat16).requires_grad_()
+    o_narrow, _ = call(q, k, v, g_gamma=gamma, initial_state=narrow)
+    assert relative_error(o_narrow, expected) < 1e-2
+    o_narrow.sum().backward()
+    assert narrow.grad.dtype == torch.bfloat16
     turned = state.transpose(-1, -2).contiguous()
     o, final = call(
         q, k, v, g_gamma=gamma, initial_state=turned, output_final_state=True, state_v_first=True

@@ -170,8 +170,11 @@ def _simple_gla(
                 "The number of initial states is expected to be equal to the number of input "
                 f"sequences, i.e., {len(cu_seqlens) - 1} rather than {initial_state.shape[0]}."
             )
-    if initial_state is not None and state_v_first:
-        initial_state = initial_state.transpose(-1, -2)
+    if initial_state is not None:  # theirs may be of any dtype, and the final one is float32
+        wide = torch.float64 if q.dtype == torch.float64 else torch.float32
+        initial_state = initial_state.to(wide)
+        if state_v_first:
+            initial_state = initial_state.transpose(-1, -2)
     o, final_state = lightning_attention(
         q, k, v,
         _zeros(q.shape[2]) if g_gamma is None else g_gamma,
