@@ -8,10 +8,8 @@ shift 2
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 # Their tests compare with their own references, which stay imported from them.
-sed -e 's/^from fla\.ops\.simple_gla\.chunk import chunk_simple_gla/from tnl.compat import chunk_simple_gla/' \
-  -e 's/^from fla\.ops\.simple_gla\.fused_recurrent import fused_recurrent_simple_gla/from tnl.compat import fused_recurrent_simple_gla/' \
-  "$fla/tests/ops/test_simple_gla.py" >"$work/test_fla_simple_gla.py"
-sed -e 's/^from fla\.ops\.lightning_attn import .*/from tnl.compat import chunk_lightning_attn, fused_recurrent_lightning_attn/' \
+# Compares the two forms with one another: the recurrent one stays theirs.
+sed -e 's/^from fla\.ops\.lightning_attn import .*/from fla.ops.lightning_attn import fused_recurrent_lightning_attn\nfrom tnl.compat import chunk_lightning_attn/' \
   "$fla/tests/ops/test_lightning_attn.py" >"$work/test_fla_lightning_attn.py"
 # This one prints norms and ends in `assert False`; here the largest allowed takes its place.
 sed -e 's/^from lightning_attn\.ops import .*/from lightning_attn.ops import linear_attn\nfrom tnl.compat import lightning_attn_func as lightning_attn2/' \
