@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <random>
@@ -39,7 +38,15 @@ double seconds_since(Clock::time_point start) {
 }
 
 std::string read_prompt(std::istream& stream, const std::string& name) {
-  std::string text{std::istreambuf_iterator<char>(stream), {}};
+  constexpr std::size_t kMost = std::size_t{1} << 28;
+  std::string text;
+  for (std::string block(1 << 16, '\0'); stream && text.size() <= kMost;) {
+    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
+    text.append(block, 0, static_cast<std::size_t>(stream.gcount()));
+  }
+  if (text.size() > kMost) {
+    throw Exit{kExitBadInput, fmt::format("{}: found a prompt of more than {} bytes", name, kMost)};
+  }
   if (stream.bad()) throw Exit{kExitBadInput, fmt::format("cannot read the prompt from {}", name)};
   if (text.ends_with('\n')) text.pop_back();  // the one that ends every file and every echo
   return text;
@@ -48,7 +55,7 @@ std::string read_prompt(std::istream& stream, const std::string& name) {
 std::string read_prompt(const Options& options) {
   if (options.prompt) return *options.prompt;
   if (!options.prompt_file.empty()) {
-    std::ifstream file(options.prompt_file, std::ios::binary);
+    std::ifstream file = open_text(options.prompt_file);
     return read_prompt(file, options.prompt_file);
   }
   return ::isatty(STDIN_FILENO) == 1 ? std::string() : read_prompt(std::cin, "standard input");
@@ -136,12 +143,12 @@ void check_can_save(const std::string& path) {
 void run(Options options) {
   require(validate(options.generate));  // before a large model is read
   check_can_save(options.save_state);
-  catch_interrupts();
   options.generate.stop_at_eos = !options.ignore_eos;
   options.generate.sampler.seed =
       options.seed ? *options.seed : std::uint64_t{std::random_device()()};
   const auto [model, tokenizer] = options.model.load();
   const std::vector<std::int32_t> prompt = encode_prompt(options, *tokenizer);
+  catch_interrupts();  // not before: a prompt may be waited for
   GenerateState state;
   Session session = options.load_state.empty()
                         ? require(Session::create(model))
@@ -203,7 +210,7 @@ void add_sampler_options(CLI::App& command, Options& options) {
   command
       .add_option("--seed", options.seed,
                   "same seed, same text; the default is drawn anew, -v prints it")
-      ->check(CLI::NonNegativeNumber);  // a negative one would wrap around
+      ->check(seed_range());
 }
 
 }  // namespace
@@ -216,7 +223,6 @@ void add_generate(CLI::App& app) {
   command
       ->add_option("--prompt-file", options->prompt_file,
                    "a file with it; without the last newline")
-      ->check(CLI::ExistingPath & !CLI::ExistingDirectory)
       ->excludes(prompt);
   command->add_option("-n,--max-tokens", options->generate.max_tokens, "how many tokens at most")
       ->capture_default_str();

@@ -155,6 +155,9 @@ void add_settings(CLI::App& command, TrainOptions& options) {
       } else {
         option->default_str(fmt::format("{}", field));
       }
+      if constexpr (std::is_same_v<decltype(field), std::uint64_t&>) {
+        option->check(seed_range());
+      }
     }
     option->group("Settings");
   });
