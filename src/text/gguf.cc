@@ -49,6 +49,8 @@ std::size_t width_of(std::uint32_t type) {
   }
 }
 
+constexpr std::uint64_t kMostElements = std::uint64_t{1} << 24;
+
 template <class T>
 T load(const char* data) {
   T value;
@@ -116,34 +118,33 @@ class Reader {
   std::string_view file_, rest_;
 };
 
-Result<std::vector<std::string_view>> read_texts(Reader& reader, std::uint64_t count,
-                                                 std::string_view key) {
-  if (count > reader.left() / sizeof(std::uint64_t)) return reader.truncated(key);
-  std::vector<std::string_view> texts;
-  texts.reserve(count);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    TNL_ASSIGN(const std::string_view text, reader.text(key));
-    texts.push_back(text);
-  }
-  return texts;
-}
-
-Result<std::vector<double>> read_numbers(Reader& reader, std::uint32_t type, std::uint64_t count,
-                                         std::string_view key) {
-  const std::size_t width = width_of(type);
+// An array with all of its elements read; empty where it is not `wanted`.
+Result<GgufValue> read_array(Reader& reader, std::uint32_t type, std::uint64_t count,
+                             std::string_view key, bool wanted) {
+  const std::size_t width = type == kString ? sizeof(std::uint64_t) : width_of(type);
   if (width == 0) {
     return invalid_argument(
         fmt::format("{} is an array of the type {}, which is not supported", key, type));
   }
   if (count > reader.left() / width) return reader.truncated(key);
-  TNL_ASSIGN(const std::string_view bytes, reader.bytes(count * width, key));
-  std::vector<double> numbers(count);
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const char* data = bytes.data() + i * width;
-    numbers[i] =
-        is_float(type) ? float_at(type, data) : static_cast<double>(integer_at(type, data));
+  if (wanted && count > kMostElements) {
+    return invalid_argument(
+        fmt::format("{} has {} elements, expected at most {}", key, count, kMostElements));
   }
-  return numbers;
+  std::vector<std::string_view> texts;
+  std::vector<double> numbers;
+  for (std::uint64_t i = 0; type == kString && i < count; ++i) {
+    TNL_ASSIGN(const std::string_view text, reader.text(key));
+    if (wanted) texts.push_back(text);
+  }
+  if (type == kString) return GgufValue(std::move(texts));
+  TNL_ASSIGN(const std::string_view bytes, reader.bytes(count * width, key));
+  for (std::uint64_t i = 0; wanted && i < count; ++i) {
+    const char* data = bytes.data() + i * width;
+    numbers.push_back(is_float(type) ? float_at(type, data)
+                                     : static_cast<double>(integer_at(type, data)));
+  }
+  return GgufValue(std::move(numbers));
 }
 
 }  // namespace
@@ -163,17 +164,14 @@ Result<GgufMetadata> GgufMetadata::parse(std::string_view file) {
     TNL_ASSIGN(const std::string_view name, reader.text("a key"));
     const std::string key(name.substr(0, 200));
     TNL_ASSIGN(const auto type, reader.number<std::uint32_t>(key));
-    Value value;
+    GgufValue value;
+    const bool wanted = key.starts_with("tokenizer.");  // the rest can be anything
     if (type == kString) {
       TNL_ASSIGN(value, reader.text(key));
     } else if (type == kArray) {
       TNL_ASSIGN(const auto element, reader.number<std::uint32_t>(key));
       TNL_ASSIGN(const auto size, reader.number<std::uint64_t>(key));
-      if (element == kString) {
-        TNL_ASSIGN(value, read_texts(reader, size, key));
-      } else {
-        TNL_ASSIGN(value, read_numbers(reader, element, size, key));
-      }
+      TNL_ASSIGN(value, read_array(reader, element, size, key, wanted));
     } else {
       const std::size_t width = width_of(type);
       if (width == 0) {
@@ -186,7 +184,7 @@ Result<GgufMetadata> GgufMetadata::parse(std::string_view file) {
         value = integer_at(type, bytes.data());
       }
     }
-    if (!metadata.values_.emplace(key, std::move(value)).second) {
+    if (wanted && !metadata.values_.emplace(key, std::move(value)).second) {
       return invalid_argument(fmt::format("the key {} is there twice", key));
     }
   }

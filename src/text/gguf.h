@@ -12,6 +12,11 @@
 
 namespace tnl {
 
+// Strings point into the file.
+using GgufValue = std::variant<std::int64_t, double, std::string_view,
+                               std::vector<std::string_view>, std::vector<double>>;
+
+// The keys that begin with "tokenizer.".
 class GgufMetadata {
  public:
   // Values point into `file`. Integers and bools of all widths become int64, floats double.
@@ -26,12 +31,10 @@ class GgufMetadata {
   Result<std::int64_t> integer(const std::string& key, std::int64_t fallback) const;
 
  private:
-  using Value = std::variant<std::int64_t, double, std::string_view, std::vector<std::string_view>,
-                             std::vector<double>>;
   template <class T>
   Result<T> get(const std::string& key, std::string_view type) const;
 
-  std::map<std::string, Value, std::less<>> values_;
+  std::map<std::string, GgufValue, std::less<>> values_;
 };
 
 }  // namespace tnl

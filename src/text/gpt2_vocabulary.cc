@@ -1,5 +1,6 @@
 #include "text/gpt2_vocabulary.h"
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -15,7 +16,7 @@ namespace {
 
 using Ids = std::unordered_map<std::string, std::int32_t>;  // by bytes
 
-constexpr std::int64_t kLargestFile = std::int64_t{1} << 28;
+constexpr std::int64_t kLargestFile = std::int64_t{1} << 26;
 constexpr std::string_view kEndOfText = "<|endoftext|>";
 
 Status bad(const std::filesystem::path& path, const std::string& found) {
@@ -75,29 +76,20 @@ Status read_tokens(const std::filesystem::path& path, const std::string& text,
   return {};
 }
 
-std::vector<std::string_view> lines_of(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    lines.push_back(line);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
 Status read_merges(const std::filesystem::path& path, const std::string& text,
                    const ByteAlphabet& alphabet, const Ids& ids, ByteLevelBpe& vocabulary) {
-  const std::vector<std::string_view> lines = lines_of(text);
-  vocabulary.merges = MergeTable(lines.size());
-  std::int32_t rank = 0;
+  std::vector<MergeTable::Join> joins;
+  std::vector<std::size_t> numbers;  // the line of each
+  std::string_view rest = text;
   std::string left, right;
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    const std::string_view line = lines[i];
-    if (line.empty() || (i == 0 && line.starts_with("#version"))) continue;
+  for (std::size_t number = 1; !rest.empty(); ++number) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
     const auto wrong = [&](std::string_view what) {
-      return bad(path, fmt::format("line {}, {}: {}", i + 1, quote(line), what));
+      return bad(path, fmt::format("line {}, {}: {}", number, quote(line), what));
     };
     const std::size_t space = line.find(' ');
     if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
@@ -113,11 +105,13 @@ Status read_merges(const std::filesystem::path& path, const std::string& text,
     if (left_id == ids.end() || right_id == ids.end() || joined == ids.end()) {
       return wrong("expected both parts and what they join to in the vocabulary");
     }
-    if (!vocabulary.merges.insert(left_id->second, right_id->second, {rank++, joined->second})) {
-      return wrong("this merge is listed twice");
-    }
+    const auto rank = static_cast<std::int32_t>(joins.size());
+    joins.push_back({left_id->second, right_id->second, {rank, joined->second}});
+    numbers.push_back(number);
   }
-  return {};
+  const std::size_t twice = MergeTable::build(joins, vocabulary.merges);
+  if (twice == MergeTable::kNoneTwice) return {};
+  return bad(path, fmt::format("line {}: this merge is listed twice", numbers[twice]));
 }
 
 }  // namespace

@@ -170,10 +170,7 @@ void add_merges(const Ranks& ranks, ByteLevelBpe& bpe) {
   std::unordered_map<std::string_view, std::int32_t> ids;
   for (const auto& [token, rank] : ranks.tokens)
     ids.emplace(token, static_cast<std::int32_t>(rank));
-  struct Join {
-    std::int32_t left, right, id;
-  };
-  std::vector<Join> joins;
+  std::vector<MergeTable::Join> joins;
   for (const auto& [token, rank] : ranks.tokens) {
     const std::string_view whole = token;
     for (std::size_t cut = 1; cut < whole.size(); ++cut) {
@@ -181,11 +178,11 @@ void add_merges(const Ranks& ranks, ByteLevelBpe& bpe) {
       if (left == ids.end()) continue;
       const auto right = ids.find(whole.substr(cut));
       if (right == ids.end()) continue;
-      joins.push_back({left->second, right->second, static_cast<std::int32_t>(rank)});
+      const auto id = static_cast<std::int32_t>(rank);
+      joins.push_back({left->second, right->second, {id, id}});
     }
   }
-  bpe.merges = MergeTable(joins.size());
-  for (const Join& join : joins) bpe.merges.insert(join.left, join.right, {join.id, join.id});
+  MergeTable::build(joins, bpe.merges);  // a pair spells one token: none is there twice
 }
 
 Result<ByteLevelBpe> make(const Ranks& ranks, const Json& config) {

@@ -288,7 +288,7 @@ Result<std::int32_t> Reader::token_of(const std::string& spelling, std::size_t m
 // "left right", or ["left", "right"].
 Status Reader::read_merges(const Json& merges) {
   if (!merges.is_array()) return invalid_argument("the model has no list \"merges\"");
-  bpe_.merges = MergeTable(merges.size());
+  std::vector<MergeTable::Join> joins;
   std::string left, right;
   for (std::size_t i = 0; i < merges.size(); ++i) {
     const Json& merge = merges[i];
@@ -310,11 +310,12 @@ Status Reader::read_merges(const Json& merges) {
     TNL_ASSIGN(const std::int32_t left_id, token_of(left, i));
     TNL_ASSIGN(const std::int32_t right_id, token_of(right, i));
     TNL_ASSIGN(const std::int32_t joined, token_of(left + right, i));
-    if (!bpe_.merges.insert(left_id, right_id, {static_cast<std::int32_t>(i), joined})) {
-      return invalid_argument(fmt::format("merge {}, {}, is listed twice", i, shown(merge)));
-    }
+    joins.push_back({left_id, right_id, {static_cast<std::int32_t>(i), joined}});
   }
-  return {};
+  const std::size_t twice = MergeTable::build(joins, bpe_.merges);
+  if (twice == MergeTable::kNoneTwice) return {};
+  return invalid_argument(
+      fmt::format("merge {}, {}, is listed twice", twice, shown(merges[twice])));
 }
 
 Result<Json> parse(const std::string& text) {
