@@ -9,6 +9,7 @@
 
 #include "backend/attention_problem.h"
 #include "backend/cuda/plan.h"
+#include "backend/cuda/step.h"
 #include "tnl/status.h"
 
 namespace tnl::cuda {
@@ -28,13 +29,24 @@ Status prepare_kernels();
 Status run_attention(std::span<const AttentionProblem> problems, const Plan& plan, void* workspace,
                      cudaStream_t stream);
 
-// The recurrence token by token: any K that fits, any V, strides, f32, bf16 or f16.
-Status run_general(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                   cudaStream_t stream);
+// Tables that the kernels read when they run, in place of the host's: a graph that was captured
+// with them can be replayed with other values there. Device memory; nullptr: the host's.
+struct DeviceTables {
+  const std::int32_t* slots = nullptr;    // [sequences]; a negative one skips its sequence
+  const std::int32_t* lengths = nullptr;  // [sequences], tokens; at most the problem's
+  const float* decay = nullptr;           // [heads], λ
+};
 
-// One token a sequence, the state updated in place. slots[n]: the state of sequence n; empty: n.
+// The recurrence token by token: any K that fits, any V, strides, f32, bf16 or f16. Without o.data
+// only the state is computed.
+Status run_general(const AttentionProblem& problem, std::span<const std::int64_t> slots,
+                   cudaStream_t stream, const DeviceTables& tables = {});
+
+// Up to kStepTokens tokens a sequence, the state (state_in and state_out, the same) updated in
+// place with one read and one write. slots[n]: the state of sequence n; empty: n. Token by token
+// the bits are those of as many steps of one token with the same `columns`.
 Status run_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                cudaStream_t stream);
+                cudaStream_t stream, const StepOptions& options = {});
 
 // S of slot j becomes S of slot j plus factor · S of slot j - 1, along each chain.
 Status run_scan(const ScanItem* scans, int count, float4* slots, std::int64_t vectors_per_slot,
