@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "backend/cuda/lightning/fma_config.h"
+#include "backend/cuda/lightning/mma_config.h"
 #include "backend/cuda/segments.h"
 #include "core/check.h"
 #include "core/try.h"
@@ -15,15 +17,16 @@ namespace {
 
 constexpr std::int64_t kMaxCoordinate = std::int64_t{1} << 30;  // of the copy engine, with room
 
+template <class C>
+SweepShape shape_of() {
+  return {C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+}
+
 template <template <Split> class Config>
 SweepShape shape_of(Split split) {
-  const auto shape = [](auto config) {
-    using C = decltype(config);
-    return SweepShape{C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
-  };
-  if (split == Split::kNone) return shape(Config<Split::kNone>{});
-  if (split == Split::kState) return shape(Config<Split::kState>{});
-  return shape(Config<Split::kAll>{});
+  if (split == Split::kNone) return shape_of<Config<Split::kNone>>();
+  if (split == Split::kState) return shape_of<Config<Split::kState>>();
+  return shape_of<Config<Split::kAll>>();
 }
 
 // The copy engine wants 16-byte steps; a stride of an axis of length 1 is never used.
@@ -45,18 +48,51 @@ bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
          copyable(p.k, p) && copyable(p.v, p) && copyable(p.o, p);
 }
 
+// What every kernel that works through work items can hold.
+bool countable(const AttentionProblem& p) {
+  const std::int64_t rows = p.cu_seqlens.empty() ? p.tokens : p.cu_seqlens[p.sequences];
+  return p.key_dim >= 1 && p.key_dim <= 256 && rows < kMaxCoordinate &&
+         p.sequences < kMaxCoordinate && p.heads < kMaxCoordinate;
+}
+
+// cp.async copies 16 bytes as the copy engine does, but zeroes any rest of a row.
+bool mma_takes(const AttentionProblem& p, const DeviceLimits& limits) {
+  return limits.capability >= 80 && (p.dtype == DType::kBF16 || p.dtype == DType::kF16) &&
+         countable(p) && copyable(p.q, p) && copyable(p.k, p) && copyable(p.v, p) &&
+         copyable(p.o, p);
+}
+
 int tiles_of(std::int64_t columns) {
   return static_cast<int>((columns + kTile - 1) / kTile);
 }
 
 Kernel choose_kernel(const AttentionProblem& p, const DeviceLimits& limits) {
-  if (!sweepable(p, limits)) return Kernel::kGeneral;
+  if (!sweepable(p, limits)) {
+    if (!countable(p)) return Kernel::kGeneral;
+    const bool mma = mma_takes(p, limits);
+    if (p.key_dim <= 64) return mma ? Kernel::kMma64 : Kernel::kFma64;
+    if (p.key_dim <= 128) return mma ? Kernel::kMma128 : Kernel::kFma128;
+    return mma ? Kernel::kMma256 : Kernel::kFma256;
+  }
   if (p.key_dim <= 64) return Kernel::kSweep64;
   return p.key_dim <= 128 ? Kernel::kSweep128 : Kernel::kSweep256;
 }
 
 Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
                              const DeviceLimits& limits) {
+  for (Kernel kernel : kRowKernels) {
+    if (name != kernel_name(kernel)) continue;
+    const int most = kTile * sweep_shape(kernel, Split::kNone).key_tiles;
+    if (p.key_dim > most || !countable(p)) {
+      return invalid_argument(
+          fmt::format("kernel '{}': found K = {}, expected at most {}", name, p.key_dim, most));
+    }
+    if (!is_mma(kernel) || mma_takes(p, limits)) return kernel;
+    return invalid_argument(
+        fmt::format("kernel '{}': the call needs a device of compute capability 8.0 or more, bf16 "
+                    "or f16, data and strides that are multiples of 16 bytes",
+                    name));
+  }
   for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep256, Kernel::kGeneral}) {
     if (name != kernel_name(kernel)) continue;
     if (kernel == Kernel::kGeneral) return kernel;
@@ -75,12 +111,15 @@ Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
     return kernel;
   }
   return invalid_argument(
-      fmt::format("kernel: found '{}', expected sweep64, sweep128, sweep256 or general", name));
+      fmt::format("kernel: found '{}', expected sweep64, sweep128, sweep256, mma64, mma128, "
+                  "mma256, fma64, fma128, fma256 or general",
+                  name));
 }
 
 // Splitting S halves what is above the rounding of o itself. The forward pass of K <= 128 hides it
 // behind memory; elsewhere it would cost a sixth of the time.
 Split choose_split(Kernel kernel, std::size_t calls) {
+  if (is_row_kernel(kernel)) return is_mma(kernel) ? Split::kState : Split::kNone;
   return calls == 1 && kernel != Kernel::kSweep256 ? Split::kState : Split::kNone;
 }
 
@@ -98,6 +137,18 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep128>(split);
     case Kernel::kSweep256:
       return shape_of<Sweep256>(split);
+    case Kernel::kMma64:
+      return shape_of<Mma64>(split);
+    case Kernel::kMma128:
+      return shape_of<Mma128>(split);
+    case Kernel::kMma256:
+      return shape_of<Mma256>(split);
+    case Kernel::kFma64:
+      return shape_of<Fma64>();
+    case Kernel::kFma128:
+      return shape_of<Fma128>();
+    case Kernel::kFma256:
+      return shape_of<Fma256>();
     case Kernel::kGeneral:
       break;
   }
@@ -125,6 +176,18 @@ const char* kernel_name(Kernel kernel) {
       return "sweep128";
     case Kernel::kSweep256:
       return "sweep256";
+    case Kernel::kMma64:
+      return "mma64";
+    case Kernel::kMma128:
+      return "mma128";
+    case Kernel::kMma256:
+      return "mma256";
+    case Kernel::kFma64:
+      return "fma64";
+    case Kernel::kFma128:
+      return "fma128";
+    case Kernel::kFma256:
+      return "fma256";
     case Kernel::kGeneral:
       break;
   }

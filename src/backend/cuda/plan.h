@@ -29,8 +29,24 @@ enum class Kernel {
   kSweep64,   // K <= 64, one tile of V a block
   kSweep128,  // K <= 128, two
   kSweep256,  // K <= 256, two
-  kGeneral,   // any K, V, strides and dtype; token by token
+  kMma64,     // the same K by mma.sync, for any device from sm_80 on
+  kMma128,
+  kMma256,
+  kFma64,  // the same K in fp32 arithmetic: f32 data, any strides
+  kFma128,
+  kFma256,
+  kGeneral,  // any K, V, strides and dtype; token by token
 };
+
+// The kernels that copy row by row: no tensor maps, code for every device from sm_80 on.
+inline constexpr Kernel kRowKernels[] = {Kernel::kMma64, Kernel::kMma128, Kernel::kMma256,
+                                         Kernel::kFma64, Kernel::kFma128, Kernel::kFma256};
+constexpr bool is_mma(Kernel kernel) {
+  return kernel >= Kernel::kMma64 && kernel <= Kernel::kMma256;
+}
+constexpr bool is_row_kernel(Kernel kernel) {
+  return kernel >= Kernel::kMma64 && kernel <= Kernel::kFma256;
+}
 
 // How a long sequence is spread over blocks.
 enum class Segments {
@@ -40,7 +56,7 @@ enum class Segments {
 };
 
 struct PlanOptions {
-  std::string kernel;    // "sweep64", "sweep128", "sweep256", "general"; empty: chosen
+  std::string kernel;    // "sweep64", .., "mma64", .., "general"; empty: chosen
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
   std::optional<Split> split;

@@ -15,11 +15,20 @@
 namespace tnl::cuda {
 
 struct SweepParams;
+struct RowParams;
 
 using SweepFunction = void (*)(SweepParams);
 SweepFunction sweep64_function(DType dtype, Split split);
 SweepFunction sweep128_function(DType dtype, Split split);
 SweepFunction sweep256_function(DType dtype, Split split);
+
+using RowFunction = void (*)(RowParams);
+RowFunction mma64_function(DType dtype, Split split);
+RowFunction mma128_function(DType dtype, Split split);
+RowFunction mma256_function(DType dtype, Split split);
+RowFunction fma64_function(DType dtype);
+RowFunction fma128_function(DType dtype);
+RowFunction fma256_function(DType dtype);
 
 // Once a device, before the first launch: raises the kernels' shared memory limits.
 Status prepare_kernels();

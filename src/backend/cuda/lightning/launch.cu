@@ -5,6 +5,7 @@
 
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/lightning/params.cuh"
+#include "backend/cuda/lightning/row_params.cuh"
 #include "backend/cuda/lightning/tensor_map.h"
 #include "core/check.h"
 #include "core/try.h"
@@ -21,7 +22,28 @@ SweepFunction sweep_function(Kernel kernel, DType dtype, Split split) {
       return sweep128_function(dtype, split);
     case Kernel::kSweep256:
       return sweep256_function(dtype, split);
-    case Kernel::kGeneral:
+    default:
+      break;
+  }
+  TNL_CHECK(false);
+  return nullptr;
+}
+
+RowFunction row_function(Kernel kernel, DType dtype, Split split) {
+  switch (kernel) {
+    case Kernel::kMma64:
+      return mma64_function(dtype, split);
+    case Kernel::kMma128:
+      return mma128_function(dtype, split);
+    case Kernel::kMma256:
+      return mma256_function(dtype, split);
+    case Kernel::kFma64:
+      return fma64_function(dtype);
+    case Kernel::kFma128:
+      return fma128_function(dtype);
+    case Kernel::kFma256:
+      return fma256_function(dtype);
+    default:
       break;
   }
   TNL_CHECK(false);
@@ -43,17 +65,17 @@ StateView state_view(const AttentionStateOperand& x) {
   return {static_cast<float*>(x.data), x.stride_sequence, x.stride_head, x.stride_k, x.stride_v};
 }
 
-Status fill_call(const AttentionProblem& p, SweepCall& call) {
-  TNL_TRY(encode_operand(p, p.q, p.key_dim, call.q));
-  TNL_TRY(encode_operand(p, p.k, p.key_dim, call.k));
-  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.v));
-  TNL_TRY(encode_operand(p, p.o, p.value_dim, call.o));
+Status raise_shared_limit(const void* function, const SweepShape& shape) {
+  return cuda_status(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          static_cast<int>(shape.shared_bytes)),
+                     "preparing an attention kernel");
+}
+
+// What the calls of both kinds hold beside their operands.
+template <class Call>
+void fill_rest(const AttentionProblem& p, Call& call) {
   call.state_in = state_view(p.state_in);
   call.state_out = state_view(p.state_out);
-  call.o_data = p.o.data;
-  call.o_stride_batch = p.o.stride_batch;
-  call.o_stride_token = p.o.stride_token;
-  call.o_stride_head = p.o.stride_head;
   call.out_scale = static_cast<float>(p.out_scale);
   call.value_scale = static_cast<float>(p.value_scale);
   call.key_dim = static_cast<std::int32_t>(p.key_dim);
@@ -61,10 +83,37 @@ Status fill_call(const AttentionProblem& p, SweepCall& call) {
   call.reverse = p.reverse;
   call.state_enters_undecayed = p.state_enters_undecayed;
   call.decay_state_out = p.decay_state_out;
+}
+
+Status fill_call(const AttentionProblem& p, SweepCall& call) {
+  TNL_TRY(encode_operand(p, p.q, p.key_dim, call.q));
+  TNL_TRY(encode_operand(p, p.k, p.key_dim, call.k));
+  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.v));
+  TNL_TRY(encode_operand(p, p.o, p.value_dim, call.o));
+  call.o_data = p.o.data;
+  call.o_stride_batch = p.o.stride_batch;
+  call.o_stride_token = p.o.stride_token;
+  call.o_stride_head = p.o.stride_head;
+  fill_rest(p, call);
   return {};
 }
 
-Status launch_sweep(SweepFunction function, const SweepShape& shape, SweepParams& params,
+Status fill_call(const AttentionProblem& p, RowCall& call) {
+  const std::int64_t size = p.dtype == DType::kF32 ? 4 : 2;
+  const auto operand = [size](const AttentionOperand& x) {
+    return RowOperand{static_cast<char*>(x.data), size * x.stride_batch, size * x.stride_token,
+                      size * x.stride_head};
+  };
+  call.q = operand(p.q);
+  call.k = operand(p.k);
+  call.v = operand(p.v);
+  call.o = operand(p.o);
+  fill_rest(p, call);
+  return {};
+}
+
+template <class Params>
+Status launch_sweep(void (*function)(Params), const SweepShape& shape, Params& params,
                     std::size_t items, cudaStream_t stream) {
   if (items == 0) return {};
   cudaLaunchConfig_t config{};
@@ -101,12 +150,12 @@ Status upload_table(const std::vector<T>& table, Cursor& workspace, cudaStream_t
   return bytes == 0 ? Status{} : upload(memory, table.data(), bytes, stream);
 }
 
-Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& launch,
-                 Cursor& workspace, cudaStream_t stream) {
+template <class Params>
+Status run_sweep(void (*function)(Params), std::span<const AttentionProblem> problems,
+                 const LaunchPlan& launch, Cursor& workspace, cudaStream_t stream) {
   const AttentionProblem& first = problems[launch.calls[0]];
   const SweepShape shape = sweep_shape(launch.kernel, launch.split);
-  const SweepFunction function = sweep_function(launch.kernel, first.dtype, launch.split);
-  SweepParams params{};
+  Params params{};
   params.call_count = static_cast<std::int32_t>(launch.calls.size());
   for (int i = 0; i < params.call_count; ++i) {
     TNL_TRY(fill_call(problems[launch.calls[i]], params.calls[i]));
@@ -145,15 +194,17 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
 }  // namespace
 
 Status prepare_kernels() {
+  int device = 0, major = 0;
+  TNL_TRY(cuda_status(cudaGetDevice(&device), "finding the device"));
+  TNL_TRY(cuda_status(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+                      "asking for the device's compute capability"));
+  if (major != 9) return {};  // the sweeps are sm_90a code
   for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep256}) {
     for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
       for (DType dtype : {DType::kBF16, DType::kF16}) {
         const void* function = reinterpret_cast<const void*>(sweep_function(kernel, dtype, split));
         const SweepShape shape = sweep_shape(kernel, split);
-        TNL_TRY(
-            cuda_status(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                             static_cast<int>(shape.shared_bytes)),
-                        kernel_name(kernel)));
+        TNL_TRY(raise_shared_limit(function, shape));
       }
     }
   }
@@ -166,8 +217,17 @@ Status run_attention(std::span<const AttentionProblem> problems, const Plan& pla
   for (const LaunchPlan& launch : plan.launches) {
     if (launch.kernel == Kernel::kGeneral) {
       TNL_TRY(run_general(problems[launch.calls[0]], {}, stream));
+    } else if (is_row_kernel(launch.kernel)) {
+      const DType dtype = problems[launch.calls[0]].dtype;
+      const RowFunction function = row_function(launch.kernel, dtype, launch.split);
+      // Not in prepare_kernels: where only PTX fits the device, touching a kernel compiles it.
+      TNL_TRY(raise_shared_limit(reinterpret_cast<const void*>(function),
+                                 sweep_shape(launch.kernel, launch.split)));
+      TNL_TRY(run_sweep(function, problems, launch, cursor, stream));
     } else {
-      TNL_TRY(run_sweep(problems, launch, cursor, stream));
+      const DType dtype = problems[launch.calls[0]].dtype;
+      TNL_TRY(run_sweep(sweep_function(launch.kernel, dtype, launch.split), problems, launch,
+                        cursor, stream));
     }
   }
   return {};
