@@ -22,15 +22,22 @@ struct DeviceLimits {
   int multiprocessors = 132;
   std::size_t shared_per_block = 232448;
   std::size_t shared_per_multiprocessor = 233472;
-  double bytes_per_second = 4.3e12;  // of a copy, counting what is read and what is written
+  double bytes_per_second = 3.0e12;  // of a copy, counting what is read and what is written
 };
 
+// The sweeps differ in the K they hold and in how much of a multiprocessor one tile of V gets.
 enum class Kernel {
-  kSweep64,   // K <= 64, one tile of V a block
-  kSweep128,  // K <= 128, two
-  kSweep256,  // K <= 256, two
-  kGeneral,   // any K, V, strides and dtype; token by token
+  kSweep64,         // K <= 64, two blocks of one tile of V a multiprocessor
+  kSweep128,        // K <= 128, one block of two tiles
+  kSweep256,        // K <= 256, one block of two tiles
+  kSweep64Single,   // the same K, one block of one tile: the shortest time a chunk
+  kSweep128Single,  //
+  kSweep256Single,  //
+  kGeneral,         // any K, V, strides and dtype; token by token
 };
+inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
+                                     Kernel::kSweep256,       Kernel::kSweep64Single,
+                                     Kernel::kSweep128Single, Kernel::kSweep256Single};
 
 // How a long sequence is spread over blocks.
 enum class Segments {
@@ -40,11 +47,12 @@ enum class Segments {
 };
 
 struct PlanOptions {
-  std::string kernel;    // "sweep64", "sweep128", "sweep256", "general"; empty: chosen
+  std::string kernel;    // "sweep64", "sweep64-single", .., "general"; empty: chosen
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
-  std::optional<Split> split;
-  double horizon_bits = 24;  // a state this many halvings old is taken as forgotten
+  std::optional<Split> split;    // kAll is the precise plan
+  bool batch_invariant = false;  // bits of a sequence do not depend on what else is in the batch
+  double horizon_bits = 24;      // a state this many halvings old is taken as forgotten
 };
 
 // A chain of workspace slots: slot j becomes slot j + factor · slot j-1.

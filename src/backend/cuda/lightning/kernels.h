@@ -19,13 +19,20 @@ using SweepFunction = void (*)(SweepParams);
 SweepFunction sweep64_function(DType dtype, Split split);
 SweepFunction sweep128_function(DType dtype, Split split);
 SweepFunction sweep256_function(DType dtype, Split split);
+SweepFunction sweep64_single_function(DType dtype, Split split);
+SweepFunction sweep128_single_function(DType dtype, Split split);
+SweepFunction sweep256_single_function(DType dtype, Split split);
 
 // Once a device, before the first launch: raises the kernels' shared memory limits.
 Status prepare_kernels();
 
 // The launches of a plan made for these very problems. Pointers are device memory; `workspace`
-// holds plan.workspace_bytes bytes at a multiple of 256.
+// holds plan.workspace_bytes bytes at a multiple of 256. The plan's tables travel as arguments of a
+// kernel, so that all of it can be recorded in a CUDA graph; with `tables_ready` they lie in the
+// workspace since an upload_tables of the same plan, which saves that launch.
 Status run_attention(std::span<const AttentionProblem> problems, const Plan& plan, void* workspace,
+                     cudaStream_t stream, bool tables_ready = false);
+Status upload_tables(std::span<const AttentionProblem> problems, const Plan& plan, void* workspace,
                      cudaStream_t stream);
 
 // The recurrence token by token: any K that fits, any V, strides, f32, bf16 or f16.
