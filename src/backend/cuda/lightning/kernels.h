@@ -21,6 +21,9 @@ using SweepFunction = void (*)(SweepParams);
 SweepFunction sweep64_function(DType dtype, Split split);
 SweepFunction sweep128_function(DType dtype, Split split);
 SweepFunction sweep256_function(DType dtype, Split split);
+SweepFunction sweep64_single_function(DType dtype, Split split);
+SweepFunction sweep128_single_function(DType dtype, Split split);
+SweepFunction sweep256_single_function(DType dtype, Split split);
 
 using RowFunction = void (*)(RowParams);
 RowFunction mma64_function(DType dtype, Split split);
@@ -34,8 +37,12 @@ RowFunction fma256_function(DType dtype);
 Status prepare_kernels();
 
 // The launches of a plan made for these very problems. Pointers are device memory; `workspace`
-// holds plan.workspace_bytes bytes at a multiple of 256.
+// holds plan.workspace_bytes bytes at a multiple of 256. The plan's tables travel as arguments of a
+// kernel, so that all of it can be recorded in a CUDA graph; with `tables_ready` they lie in the
+// workspace since an upload_tables of the same plan, which saves that launch.
 Status run_attention(std::span<const AttentionProblem> problems, const Plan& plan, void* workspace,
+                     cudaStream_t stream, bool tables_ready = false);
+Status upload_tables(std::span<const AttentionProblem> problems, const Plan& plan, void* workspace,
                      cudaStream_t stream);
 
 // Tables that the kernels read when they run, in place of the host's: a graph that was captured
@@ -58,8 +65,9 @@ Status run_step(const AttentionProblem& problem, std::span<const std::int64_t> s
                 cudaStream_t stream, const StepOptions& options = {});
 
 // S of slot j becomes S of slot j plus factor · S of slot j - 1, along each chain.
+// early: start before the kernel ahead has ended and wait for it there, as sm_90 code can.
 Status run_scan(const ScanItem* scans, int count, float4* slots, std::int64_t vectors_per_slot,
-                cudaStream_t stream);
+                bool early, cudaStream_t stream);
 
 // Copies bytes of the host into device memory as arguments of a kernel: ordered on the stream, and
 // safe to record in a graph.

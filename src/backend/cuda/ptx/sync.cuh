@@ -25,8 +25,8 @@ __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// Programmatic dependent launch: wait for the grids before; let the next one start. Before sm_90
-// grids always wait.
+// Programmatic dependent launch: wait for the grids before; let the next one start. Without effect
+// before sm_90, where a grid starts when the one before has ended.
 __device__ __forceinline__ void wait_for_previous_grid() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
