@@ -1,78 +1,17 @@
 // Times attention on a GPU: median of repetitions with a cold L2 (flushed by reading), beside the
 // floor: every input read once and every output written once at this run's copy bandwidth.
 //   bench [BxTxHxK[xV][:plan]] ... [slopes=1,0.5,1e-5] [split=auto,state,all,none] [reps=15]
-//         [what=forward,backward,step] [states=0,1] [graph=0] [tables=0]
+//         [what=forward,backward] [states=0,1] [graph=0] [tables=0]
 // plan: kernel/segments/runs, each may be empty. A shape that starts with v is a packed batch: B
 // sequences of 100 to T tokens. states: initial and final ones too, counted in the floor. graph:
 // the time of a replay; tables: with the plan's tables uploaded before.
 #include <map>
 
 #include "support.cuh"
+#include "timing.cuh"
 
 namespace tnl::cuda::device_test {
 namespace {
-
-constexpr std::size_t kFlushBytes = 256u << 20;
-
-__global__ void read_kernel(const uint4* p, std::size_t n, unsigned* out) {
-  unsigned x = 0;
-  for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < n;
-       i += std::size_t{gridDim.x} * blockDim.x) {
-    const uint4 y = p[i];
-    x ^= y.x ^ y.y ^ y.z ^ y.w;
-  }
-  if (x == 0x12345678u) *out = x;
-}
-
-double median_ms(const Memory& flush, int reps, const std::function<void()>& body) {
-  cudaEvent_t start, stop;
-  CUDA_OK(cudaEventCreate(&start));
-  CUDA_OK(cudaEventCreate(&stop));
-  std::vector<float> times;
-  for (int i = 0; i < reps + 2; ++i) {
-    read_kernel<<<1056, 256>>>(static_cast<const uint4*>(flush.get()), kFlushBytes / 16,
-                               static_cast<unsigned*>(flush.get()));
-    CUDA_OK(cudaEventRecord(start));
-    body();
-    CUDA_OK(cudaEventRecord(stop));
-    CUDA_OK(cudaEventSynchronize(stop));
-    CUDA_OK(cudaGetLastError());
-    float ms;
-    CUDA_OK(cudaEventElapsedTime(&ms, start, stop));
-    if (i >= 2) times.push_back(ms);
-  }
-  std::sort(times.begin(), times.end());
-  cudaEventDestroy(start);
-  cudaEventDestroy(stop);
-  return times[times.size() / 2];
-}
-
-// Replays `body` from a graph: the time without the host's.
-double graph_ms(const Memory& flush, int reps, const std::function<void(cudaStream_t)>& body) {
-  cudaStream_t stream;
-  CUDA_OK(cudaStreamCreate(&stream));
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  body(stream);
-  CUDA_OK(cudaStreamEndCapture(stream, &graph));
-  CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
-  const double ms = median_ms(flush, reps, [&] { CUDA_OK(cudaGraphLaunch(exec, nullptr)); });
-  CUDA_OK(cudaGraphExecDestroy(exec));
-  CUDA_OK(cudaGraphDestroy(graph));
-  CUDA_OK(cudaStreamDestroy(stream));
-  return ms;
-}
-
-double copy_bandwidth(const Memory& flush) {
-  const std::size_t bytes = std::size_t{1} << 30;
-  Memory a(bytes), b(bytes);
-  return 2.0 * bytes /
-         median_ms(
-             flush, 9,
-             [&] { CUDA_OK(cudaMemcpyAsync(b.get(), a.get(), bytes, cudaMemcpyDeviceToDevice)); }) *
-         1e3;
-}
 
 struct Shape {
   std::int64_t B, T;
@@ -237,36 +176,6 @@ void bench(const Shape& s, const DeviceLimits& limits, const Memory& flush, cons
   std::fflush(stdout);
 }
 
-void bench_step(int N, int H, int K, int V, const DeviceLimits& limits, const Memory& flush,
-                int reps) {
-  const Shape s{N, 1, H, K, V, "", "", {}};
-  const std::vector<float> decay = alibi_log_decay(H, 1);
-  Memory q(2u * N * H * K), k(2u * N * H * K), v(2u * N * H * V), o(2u * N * H * V);
-  const std::size_t state_bytes = std::size_t{4} * N * H * K * V;
-  Memory state(state_bytes);
-  CUDA_OK(cudaMemset(state.get(), 0, state_bytes));
-  AttentionProblem p = problem(s, decay);
-  p.key_dim = K;
-  p.value_dim = V;
-  p.q = operand(s, q, K);
-  p.k = operand(s, k, K);
-  p.v = operand(s, v, V);
-  p.o = operand(s, o, V);
-  for (int n = 0; n < N; ++n) {
-    fill(p, p.q, K, Fill::kNormal, 1, n);
-    fill(p, p.k, K, Fill::kNormal, 2, n);
-    fill(p, p.v, V, Fill::kNormal, 3, n);
-  }
-  p.state_in = p.state_out = {state.get(), std::int64_t{H} * K * V, std::int64_t{K} * V, V, 1};
-  const double ms = graph_ms(flush, reps, [&](cudaStream_t stream) {
-    const Status status = run_step(p, {}, stream);
-    if (!status.ok()) std::printf("%s\n", status.message().c_str());
-  });
-  const double floor = 2.0 * state_bytes / limits.bytes_per_second * 1e3;
-  std::printf("step N %4d H %d %dx%d  %8.4f ms  floor %.4f  x%.3f  %5.0f GB/s\n", N, H, K, V, ms,
-              floor, ms / floor, 2.0 * state_bytes / ms / 1e6);
-}
-
 }  // namespace
 }  // namespace tnl::cuda::device_test
 
@@ -308,13 +217,6 @@ int main(int argc, char** argv) {
   v.graph = options["graph"] == "1";
   v.tables = options["tables"] == "1";
   for (const std::string& w : split_text(options["what"], ',')) {
-    if (w == "step") {
-      for (auto [N, H] : {std::pair{1, 16}, {64, 16}, {256, 16}, {64, 64}}) {
-        bench_step(N, H, 128, 128, limits, flush, v.reps);
-        bench_step(N, H, 64, 64, limits, flush, v.reps);
-      }
-      continue;
-    }
     v.backward = w == "backward";
     for (const Shape& s : shapes) {
       for (const std::string& split : split_text(options["split"], ',')) {
