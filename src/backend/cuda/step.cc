@@ -36,13 +36,17 @@ Status check_step(const AttentionProblem& problem, const StepOptions& options) {
 }
 
 int choose_step_columns(const AttentionProblem& problem) {
-  constexpr std::int64_t kEnoughBlocks = 256;
+  // Measured on an H100 (docs/kernels/step.md): pieces of 64 bytes cost a fifth of the bandwidth,
+  // so they are for batches that memory does not bound.
+  constexpr std::int64_t kEnoughBlocks = 1024, kEnoughBlocksOfFewest = 512;
   int columns = kMostStepColumns;
   const auto blocks = [&] {
     return problem.sequences * problem.heads * ((problem.value_dim + columns - 1) / columns);
   };
-  while (columns > kFewestStepColumns &&
-         (columns / 2 >= problem.value_dim || blocks() < kEnoughBlocks)) {
+  while (columns > kFewestStepColumns) {
+    const std::int64_t enough =
+        columns == 2 * kFewestStepColumns ? kEnoughBlocksOfFewest : kEnoughBlocks;
+    if (columns / 2 < problem.value_dim && blocks() >= enough) break;
     columns /= 2;
   }
   return columns;

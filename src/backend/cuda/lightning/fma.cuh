@@ -10,6 +10,7 @@
 
 #include "backend/cuda/lightning/fma_config.h"
 #include "backend/cuda/lightning/row_params.cuh"
+#include "backend/cuda/tile/element.cuh"
 #include "backend/cuda/tile/scalar.cuh"
 
 namespace tnl::cuda {
@@ -24,6 +25,11 @@ __device__ __forceinline__ float4 load_four(const float* x, int count) {
 }
 template <class T>
 __device__ __forceinline__ float4 load_four(const T* x, int count) {
+  if (count >= 4 && reinterpret_cast<std::uintptr_t>(x) % 8 == 0) {
+    const uint2 y = __ldg(reinterpret_cast<const uint2*>(x));
+    using E = Element<T>;
+    return make_float4(E::low(y.x), E::high(y.x), E::low(y.y), E::high(y.y));
+  }
   return make_float4(count > 0 ? to_float(x[0]) : 0.f, count > 1 ? to_float(x[1]) : 0.f,
                      count > 2 ? to_float(x[2]) : 0.f, count > 3 ? to_float(x[3]) : 0.f);
 }
@@ -60,7 +66,10 @@ struct FmaBlock {
   static constexpr int kQuads = kTile / 4;           // threads along V
   static constexpr int kAcross = kThreads / kQuads;  // threads along rows, or along K
   static constexpr int kOwnRows = kRows / kAcross;   // rows of O a thread, kAcross apart
-  static constexpr int kOwnQueries = kRows < 16 ? 1 : kRows / 16, kOwnKeys = kRows / 8;  // of P
+  // Of P: rows query + kDown i of q, key + 8 j of k.
+  static constexpr int kDown = kThreads / 8;
+  static constexpr int kOwnQueries = kRows < kDown ? 1 : kRows / kDown, kOwnKeys = kRows / 8;
+  static constexpr int kOwnState = kKeys / kAcross < 8 ? kKeys / kAcross : 8;  // rows of S
 
   const RowCall& call;
   const RowDecay<kRows>& table;
@@ -83,7 +92,7 @@ struct FmaBlock {
   }
 
   __device__ __forceinline__ void compute_scores() const {
-    const int query = thread / 8, key = thread % 8;  // rows query + 16 i, key + 8 j
+    const int query = thread / 8, key = thread % 8;
     if (query >= kRows) return;
     float p[kOwnQueries][kOwnKeys] = {};
 #pragma unroll 4
@@ -91,7 +100,7 @@ struct FmaBlock {
       float4 a[kOwnQueries], b[kOwnKeys];
 #pragma unroll
       for (int i = 0; i < kOwnQueries; ++i)
-        a[i] = four(q + (query + 16 * i) * Config::kKeyPitch + c);
+        a[i] = four(q + (query + kDown * i) * Config::kKeyPitch + c);
 #pragma unroll
       for (int j = 0; j < kOwnKeys; ++j) b[j] = four(k + (key + 8 * j) * Config::kKeyPitch + c);
 #pragma unroll
@@ -109,7 +118,7 @@ struct FmaBlock {
     for (int i = 0; i < kOwnQueries; ++i) {
 #pragma unroll
       for (int j = 0; j < kOwnKeys; ++j) {
-        const int row = query + 16 * i, column = key + 8 * j, age = row - column;
+        const int row = query + kDown * i, column = key + 8 * j, age = row - column;
         P[row * Config::kScorePitch + column] = age < 0 ? 0.f : p[i][j] * table.between[age];
       }
     }
@@ -168,13 +177,13 @@ struct FmaBlock {
     }
   }
 
-  // Eight rows of S a thread at a time.
+  // kOwnState rows of S a thread at a time.
   __device__ __forceinline__ void update_state(float decay, const float* to_end) const {
 #pragma unroll 1
-    for (int key = 8 * across; key < kKeys; key += 8 * kAcross) {
-      float4 s[8];
+    for (int key = kOwnState * across; key < kKeys; key += kOwnState * kAcross) {
+      float4 s[kOwnState];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
+      for (int i = 0; i < kOwnState; ++i) {
         s[i] = four(S + (key + i) * kTile + 4 * quad);
         s[i] = make_float4(decay * s[i].x, decay * s[i].y, decay * s[i].z, decay * s[i].w);
       }
@@ -183,17 +192,17 @@ struct FmaBlock {
         const float f = to_end[j];
         float4 x = four(v + j * kTile + 4 * quad);
         x = make_float4(f * x.x, f * x.y, f * x.z, f * x.w);
-        const float4 a = four(k + j * Config::kKeyPitch + key);
-        const float4 b = four(k + j * Config::kKeyPitch + key + 4);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          add_product(s[i], element(a, i), x);
-          add_product(s[i + 4], element(b, i), x);
+        for (int i = 0; i < kOwnState; i += 4) {
+          const float4 a = four(k + j * Config::kKeyPitch + key + i);
+#pragma unroll
+          for (int e = 0; e < 4; ++e) add_product(s[i + e], element(a, e), x);
         }
       }
 #pragma unroll
-      for (int i = 0; i < 8; ++i)
+      for (int i = 0; i < kOwnState; ++i) {
         *reinterpret_cast<float4*>(S + (key + i) * kTile + 4 * quad) = s[i];
+      }
     }
   }
 

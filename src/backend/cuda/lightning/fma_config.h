@@ -9,13 +9,13 @@
 namespace tnl::cuda {
 
 // kKeyTiles: K rounded up to tiles; a block owns one tile of V. kRows: tokens a step.
-template <int kKeyTiles_, int kRows_, int kBlocksPerSm_>
+template <int kKeyTiles_, int kRows_, int kThreads_, int kBlocksPerSm_>
 struct FmaConfig {
   static constexpr int kKeyTiles = kKeyTiles_;
   static constexpr int kWorkers = 1;
   static constexpr int kRows = kRows_;
   static constexpr int kBlocksPerSm = kBlocksPerSm_;
-  static constexpr int kThreads = 128;
+  static constexpr int kThreads = kThreads_;
 
   static constexpr int kKeys = kKeyTiles * kTile;
   // In floats; rows of q, k and P are padded so that those a warp reads lie in different banks.
@@ -28,8 +28,8 @@ struct FmaConfig {
   static constexpr std::size_t kSharedBytes = sizeof(float) * (kScoreOffset + kRows * kScorePitch);
 };
 
-using Fma64 = FmaConfig<1, 32, 4>;
-using Fma128 = FmaConfig<2, 32, 2>;
-using Fma256 = FmaConfig<4, 8, 2>;
+using Fma64 = FmaConfig<1, 32, 256, 3>;
+using Fma128 = FmaConfig<2, 32, 256, 2>;
+using Fma256 = FmaConfig<4, 8, 128, 2>;
 
 }  // namespace tnl::cuda

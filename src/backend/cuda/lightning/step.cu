@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "backend/cuda/lightning/kernels.h"
+#include "backend/cuda/tile/element.cuh"
 #include "backend/cuda/tile/scalar.cuh"
 #include "core/try.h"
 
@@ -17,7 +18,6 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
-constexpr int kRowsInFlight = 8;
 constexpr int kMaxSlots = 128, kMaxDecays = 64;  // of one launch: these tables are arguments
 constexpr std::int64_t kMaxGrid = 65535;
 constexpr std::size_t kMaxSharedBytes = 48 * 1024;
@@ -37,7 +37,7 @@ struct StepParams {
   std::int32_t first_head, key_dim, value_dim, tokens, replay_tokens;
   std::int32_t lanes, lane_bits;  // threads along the columns of a block
   float out_scale, value_scale;
-  bool keep_state, slots_inline;
+  bool keep_state, slots_inline, vector_values;
   std::int32_t slot[kMaxSlots];
   float decays[kMaxDecays];  // λ
 };
@@ -49,10 +49,20 @@ __device__ __forceinline__ const T* row_of(const StepOperand& x, std::int64_t n,
          h * x.stride_head;
 }
 
+// Four values of v, times the scale; vector: they lie at a multiple of their size.
 template <class T>
-__device__ __forceinline__ float4 load_values(const T* x, float scale) {
-  return make_float4(scale * to_float(x[0]), scale * to_float(x[1]), scale * to_float(x[2]),
-                     scale * to_float(x[3]));
+__device__ __forceinline__ float4 load_values(const T* x, float scale, bool vector) {
+  float4 y;
+  if (!vector) {
+    y = make_float4(to_float(x[0]), to_float(x[1]), to_float(x[2]), to_float(x[3]));
+  } else if constexpr (sizeof(T) == 4) {
+    y = *reinterpret_cast<const float4*>(x);
+  } else {
+    const uint2 two = *reinterpret_cast<const uint2*>(x);
+    y = make_float4(Element<T>::low(two.x), Element<T>::high(two.x), Element<T>::low(two.y),
+                    Element<T>::high(two.y));
+  }
+  return make_float4(scale * y.x, scale * y.y, scale * y.z, scale * y.w);
 }
 
 // s = λ s + k v for one row of S.
@@ -74,105 +84,45 @@ constexpr std::size_t shared_floats(std::size_t key_dim) {
   return std::max<std::size_t>(keys + replay, kTokens * kWarps * kMostStepColumns);
 }
 
-template <class T, int kTokens, bool kReplay>
-__global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8 : 4)
-    step_kernel(const __grid_constant__ StepParams p) {
-  extern __shared__ float4 shared[];
-  const int K = p.key_dim, thread = threadIdx.x;
-  const int lane = thread & (p.lanes - 1), row = thread >> p.lane_bits;
-  const int rows = kThreads >> p.lane_bits;  // rows of S at a time
-  const std::int64_t n = p.first_sequence + blockIdx.z, head = p.first_head + blockIdx.y;
-  const std::int64_t slot = p.slots != nullptr ? p.slots[n]
-                            : p.slots_inline   ? p.slot[blockIdx.z]
-                                               : n;
-  if (slot < 0) return;
-  const int column = 4 * (blockIdx.x * p.lanes + lane);
-  const bool inside = column < p.value_dim;
-  float* state = p.state + slot * p.stride_sequence + head * p.stride_head + column;
+// A few rows of S in registers.
+template <int kRows>
+struct StateRows {
+  float4 s[kRows];
 
-  float4 s[kRowsInFlight];
-  const auto load_rows = [&](int first) {
+  __device__ __forceinline__ void load(const float* state, std::int64_t stride, int first, int step,
+                                       int count) {
 #pragma unroll
-    for (int i = 0; i < kRowsInFlight; ++i) {
-      const int at = first + i * rows;
-      if (inside && at < K) s[i] = *reinterpret_cast<const float4*>(state + at * p.stride_k);
-    }
-  };
-  const auto store_rows = [&](int first) {
-#pragma unroll
-    for (int i = 0; i < kRowsInFlight; ++i) {
-      const int at = first + i * rows;
-      if (inside && at < K) *reinterpret_cast<float4*>(state + at * p.stride_k) = s[i];
-    }
-  };
-  load_rows(row);  // under way before anything is waited for
-
-  const float decay = p.decay != nullptr ? p.decay[head] : p.decays[blockIdx.y];
-  const int tokens = kTokens == 1 ? 1 : p.tokens;
-  float* keys = reinterpret_cast<float*>(shared);        // [K][k of the tokens, q of the tokens]
-  float* replay_keys = keys + K * 2 * kTokens;           // [K][kStepTokens]
-  float* replay_values = replay_keys + K * kStepTokens;  // [kStepTokens][4 lanes]
-  for (int t = 0; t < tokens; ++t) {
-    const T *q = row_of<T>(p.q, n, t, head), *k = row_of<T>(p.k, n, t, head);
-    for (int i = thread; i < K; i += kThreads) {
-      keys[i * 2 * kTokens + t] = to_float(k[i]);
-      keys[i * 2 * kTokens + kTokens + t] = to_float(q[i]);
+    for (int i = 0; i < kRows; ++i) {
+      const int at = first + i * step;
+      if (at < count) s[i] = *reinterpret_cast<const float4*>(state + at * stride);
     }
   }
-  int replayed = 0;
-  if constexpr (kReplay) {
-    replayed = min(max(p.accepted[n], 0), p.replay_tokens);
-    for (int t = 0; t < replayed; ++t) {
-      const T* k = row_of<T>(p.replay_k, n, t, head);
-      for (int i = thread; i < K; i += kThreads) replay_keys[i * kStepTokens + t] = to_float(k[i]);
-      if (inside && row == 0) {
-        reinterpret_cast<float4*>(replay_values)[t * p.lanes + lane] =
-            load_values(row_of<T>(p.replay_v, n, t, head) + column, p.value_scale);
-      }
+  __device__ __forceinline__ void store(float* state, std::int64_t stride, int first, int step,
+                                        int count) const {
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int at = first + i * step;
+      if (at < count) *reinterpret_cast<float4*>(state + at * stride) = s[i];
     }
   }
-  float4 v[kTokens], sum[kTokens];
-#pragma unroll
-  for (int t = 0; t < kTokens; ++t) {
-    sum[t] = v[t] = make_float4(0.f, 0.f, 0.f, 0.f);
-    if (inside && t < tokens)
-      v[t] = load_values(row_of<T>(p.v, n, t, head) + column, p.value_scale);
-  }
-  __syncthreads();
+};
 
-  for (int first = row;;) {
-    if constexpr (kReplay) {
-      for (int t = 0; t < replayed; ++t) {
-        const float4 x = reinterpret_cast<const float4*>(replay_values)[t * p.lanes + lane];
+// One row of K of `tokens` tokens into shared memory, all of its loads in flight together.
+template <class T, int kTokens>
+__device__ __forceinline__ void gather(float* to, const T* from, std::int64_t stride, int tokens) {
+  float x[kTokens];
 #pragma unroll
-        for (int i = 0; i < kRowsInFlight; ++i) {
-          const int at = min(first + i * rows, K - 1);
-          s[i] = advance(s[i], decay, replay_keys[at * kStepTokens + t], x);
-        }
-      }
-      if (!p.keep_state && replayed > 0) store_rows(first);
-    }
+  for (int t = 0; t < kTokens; ++t) x[t] = t < tokens ? to_float(from[t * stride]) : 0.f;
 #pragma unroll
-    for (int i = 0; i < kRowsInFlight; ++i) {
-      const int at = first + i * rows;
-      if (at >= K) break;
-      const float* kq = keys + at * 2 * kTokens;
-#pragma unroll
-      for (int t = 0; t < kTokens; ++t) {
-        if (kTokens > 1 && t >= tokens) break;
-        s[i] = advance(s[i], decay, kq[t], v[t]);
-        const float q = kq[kTokens + t];
-        sum[t] = make_float4(fmaf(q, s[i].x, sum[t].x), fmaf(q, s[i].y, sum[t].y),
-                             fmaf(q, s[i].z, sum[t].z), fmaf(q, s[i].w, sum[t].w));
-      }
-    }
-    if (p.keep_state) store_rows(first);
-    first += rows * kRowsInFlight;
-    if (first >= K) break;
-    load_rows(first);
-  }
+  for (int t = 0; t < kTokens; ++t) to[t] = x[t];
+}
 
-  __syncthreads();
+// Adds the sums of the rows that the threads hold and writes o.
+template <class T, int kTokens>
+__device__ __forceinline__ void write_output(const StepParams& p, float4 (&sum)[kTokens],
+                                             float4* shared, int tokens, std::int64_t n,
+                                             std::int64_t head) {
+  const int thread = threadIdx.x, lane = thread & (p.lanes - 1);
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
     if (kTokens > 1 && t >= tokens) break;
@@ -191,14 +141,115 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8 : 4)
     if (to >= p.value_dim) continue;
     float4 x = shared[t * kWarps * p.lanes + at];
 #pragma unroll
-    for (int warp = 1; warp < kWarps; ++warp)
+    for (int warp = 1; warp < kWarps; ++warp) {
       x = add(x, shared[(t * kWarps + warp) * p.lanes + at]);
+    }
     T* o = const_cast<T*>(row_of<T>(p.o, n, t, head)) + to;
     from_float(p.out_scale * x.x, o[0]);
     from_float(p.out_scale * x.y, o[1]);
     from_float(p.out_scale * x.z, o[2]);
     from_float(p.out_scale * x.w, o[3]);
   }
+}
+
+template <class T, int kTokens, bool kReplay>
+__global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
+                                            : kReplay    ? 3
+                                                         : 4)
+    step_kernel(const __grid_constant__ StepParams p) {
+  // One token is all memory: many rows at once. More of them also compute: meanwhile the next rows
+  // are under way.
+  constexpr bool kAhead = kTokens > 1;
+  constexpr int kRows = kAhead ? 4 : 8;
+  extern __shared__ float4 shared[];
+  const int K = p.key_dim, thread = threadIdx.x;
+  const int lane = thread & (p.lanes - 1), row = thread >> p.lane_bits;
+  const int step = kThreads >> p.lane_bits;  // rows of S at a time
+  const std::int64_t n = p.first_sequence + blockIdx.z, head = p.first_head + blockIdx.y;
+  const std::int64_t slot = p.slots != nullptr ? p.slots[n]
+                            : p.slots_inline   ? p.slot[blockIdx.z]
+                                               : n;
+  if (slot < 0) return;
+  const int column = 4 * (blockIdx.x * p.lanes + lane);
+  const bool inside = column < p.value_dim;
+  const int count = inside ? K : 0;  // rows of S that this thread has
+  float* state = p.state + slot * p.stride_sequence + head * p.stride_head + column;
+  StateRows<kRows> now;
+  now.load(state, p.stride_k, row, step, count);  // under way before anything is waited for
+
+  const float decay = p.decay != nullptr ? p.decay[head] : p.decays[blockIdx.y];
+  const int tokens = kTokens == 1 ? 1 : p.tokens;
+  const int replayed = kReplay ? min(max(p.accepted[n], 0), p.replay_tokens) : 0;
+  float* keys = reinterpret_cast<float*>(shared);        // [K][k of the tokens, q of the tokens]
+  float* replay_keys = keys + K * 2 * kTokens;           // [K][kStepTokens]
+  float* replay_values = replay_keys + K * kStepTokens;  // [kStepTokens][4 lanes]
+  float4 v[kTokens], sum[kTokens];
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t) {
+    sum[t] = v[t] = make_float4(0.f, 0.f, 0.f, 0.f);
+    if (inside && t < tokens) {
+      v[t] = load_values(row_of<T>(p.v, n, t, head) + column, p.value_scale, p.vector_values);
+    }
+  }
+  for (int i = thread; i < K; i += kThreads) {
+    float* to = keys + i * 2 * kTokens;
+    gather<T, kTokens>(to, row_of<T>(p.k, n, 0, head) + i, p.k.stride_token, tokens);
+    gather<T, kTokens>(to + kTokens, row_of<T>(p.q, n, 0, head) + i, p.q.stride_token, tokens);
+    if constexpr (kReplay) {
+      gather<T, kStepTokens>(replay_keys + i * kStepTokens, row_of<T>(p.replay_k, n, 0, head) + i,
+                             p.replay_k.stride_token, replayed);
+    }
+  }
+  if constexpr (kReplay) {
+    for (int t = row; t < replayed && inside; t += step) {
+      reinterpret_cast<float4*>(replay_values)[t * p.lanes + lane] =
+          load_values(row_of<T>(p.replay_v, n, t, head) + column, p.value_scale, p.vector_values);
+    }
+  }
+  __syncthreads();
+
+#pragma unroll 1
+  for (int first = row;;) {
+    const int following = first + step * kRows;
+    StateRows<kRows> next;
+    if constexpr (kAhead) next.load(state, p.stride_k, following, step, count);
+    if constexpr (kReplay) {
+      for (int t = 0; t < replayed; ++t) {
+        const float4 x = reinterpret_cast<const float4*>(replay_values)[t * p.lanes + lane];
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+          const int at = min(first + i * step, K - 1);
+          now.s[i] = advance(now.s[i], decay, replay_keys[at * kStepTokens + t], x);
+        }
+      }
+      if (!p.keep_state && replayed > 0) now.store(state, p.stride_k, first, step, count);
+    }
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int at = first + i * step;
+      if (at >= K) break;
+      const float* kq = keys + at * 2 * kTokens;
+#pragma unroll
+      for (int t = 0; t < kTokens; ++t) {
+        if (kTokens > 1 && t >= tokens) break;
+        float4& s = now.s[i];
+        s = advance(s, decay, kq[t], v[t]);
+        const float q = kq[kTokens + t];
+        sum[t] = make_float4(fmaf(q, s.x, sum[t].x), fmaf(q, s.y, sum[t].y), fmaf(q, s.z, sum[t].z),
+                             fmaf(q, s.w, sum[t].w));
+      }
+    }
+    if (p.keep_state) now.store(state, p.stride_k, first, step, count);
+    if (following >= K) break;
+    first = following;
+    if constexpr (kAhead) {
+      now = next;
+    } else {
+      now.load(state, p.stride_k, first, step, count);
+    }
+  }
+  __syncthreads();  // the keys are read: their memory takes the sums
+  write_output<T>(p, sum, shared, tokens, n, head);
 }
 
 using StepFunction = void (*)(StepParams);
@@ -241,6 +292,12 @@ StepOperand operand(const AttentionOperand& x) {
   return {static_cast<const char*>(x.data), x.stride_batch, x.stride_token, x.stride_head};
 }
 
+bool vectors(const AttentionOperand& x, DType dtype) {
+  const std::uintptr_t bytes = dtype == DType::kF32 ? 16 : 8;
+  return reinterpret_cast<std::uintptr_t>(x.data) % bytes == 0 && x.stride_batch % 4 == 0 &&
+         x.stride_token % 4 == 0 && x.stride_head % 4 == 0;
+}
+
 Status launch_steps(const AttentionProblem& problem, std::span<const std::int64_t> slots,
                     const StepOptions& options, const Variant& variant, cudaStream_t stream) {
   StepParams params{};
@@ -264,6 +321,8 @@ Status launch_steps(const AttentionProblem& problem, std::span<const std::int64_
   params.out_scale = static_cast<float>(problem.out_scale);
   params.value_scale = static_cast<float>(problem.value_scale);
   params.keep_state = options.keep_state;
+  params.vector_values = vectors(problem.v, problem.dtype) &&
+                         (options.replay.tokens == 0 || vectors(options.replay.v, problem.dtype));
   params.slots_inline = options.slots == nullptr && !slots.empty();
   const int columns = options.columns > 0 ? options.columns : choose_step_columns(problem);
   params.lanes = columns / 4;
