@@ -38,7 +38,11 @@ void require(const Status& status) {
 }
 
 void DeviceFlags::add(CLI::App& command) {
-  command.add_option("--device", device, "where to run: cpu, or reference (fp64, slow)")
+  command
+      .add_option(
+          "--device", device,
+          "where to run: cpu, reference (fp64, slow), cuda[:N] (a GPU), or auto (a GPU if there "
+          "is one)")
       ->capture_default_str();
   command.add_option("--threads", threads, "CPU threads; 0 takes one for each core")
       ->capture_default_str();
@@ -47,7 +51,11 @@ void DeviceFlags::add(CLI::App& command) {
 }
 
 Device DeviceFlags::open() const {
-  return require(Device::open(device, {.threads = threads, .cpu_target = cpu_target}));
+  Device opened = require(Device::open(device, {.threads = threads, .cpu_target = cpu_target}));
+  if (!opened.no_gpu_because().empty()) {
+    fmt::print(stderr, "running on the CPU: {}\n", opened.no_gpu_because());
+  }
+  return opened;
 }
 
 void catch_interrupts() {

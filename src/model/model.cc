@@ -75,6 +75,10 @@ ModelWeights arrange_weights(const ModelConfig& config, void* data, DType dtype)
 
 Result<std::shared_ptr<Model::Impl>> Model::Impl::allocate(const ModelConfig& config,
                                                            const Device& device, DType dtype) {
+  if (device.properties().kind == DeviceKind::kCuda) {
+    return unavailable("device: found '" + device.properties().name +
+                       "', expected cpu: a GPU runs the attention operator alone so far");
+  }
   auto impl = std::make_shared<Impl>(config, device, dtype);
   impl->layout = parameter_layout(config);
   std::int64_t elements = 0;

@@ -131,6 +131,13 @@ std::size_t align(std::size_t bytes) {
 
 }  // namespace
 
+bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLimits& limits) {
+  if (kernel == Kernel::kGeneral) return general_columns(problem.key_dim) > 0;
+  if (problem.key_dim > kTile * sweep_shape(kernel, Split::kNone).key_tiles) return false;
+  if (!is_row_kernel(kernel)) return sweepable(problem, limits);
+  return is_mma(kernel) ? mma_takes(problem, limits) : countable(problem);
+}
+
 SweepShape sweep_shape(Kernel kernel, Split split) {
   switch (kernel) {
     case Kernel::kSweep64:

@@ -105,6 +105,9 @@ struct Plan {
 Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
                             const PlanOptions& options = {});
 
+// Whether the kernel can take the problem, by its dtype, widths, strides and alignment.
+bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLimits& limits);
+
 // Threads, dynamic shared memory and blocks a multiprocessor of a sweep kernel.
 struct SweepShape {
   int key_tiles, workers, blocks_per_multiprocessor, threads;
