@@ -32,7 +32,7 @@ Bounds bounds_of(const Variant& variant) {
     case DType::kF64:
       return {1e-13, 1e-13};
     default:
-      return {2e-6, 2e-6};
+      return variant.on_gpu ? Bounds{1e-5, 1e-5} : Bounds{2e-6, 2e-6};
   }
 }
 
