@@ -8,6 +8,7 @@
 
 #include "backend/attention_planner.h"
 #include "backend/cpu/attention.h"
+#include "backend/decay.h"
 #include "core/try.h"
 
 namespace tnl::cpu {
