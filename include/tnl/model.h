@@ -112,6 +112,9 @@ class Model {
   DType dtype() const;
   // In the order of the memory: every tensor once, the head only where it is not tied.
   const std::vector<NamedTensor>& parameters() const;
+  // Tells this model from others: the configuration as far as it decides the numbers, the storage
+  // and every parameter. Reads them all.
+  std::uint64_t fingerprint() const;
 
   struct Impl;
   const Impl& impl() const { return *impl_; }

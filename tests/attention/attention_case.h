@@ -53,7 +53,7 @@ struct AttentionCase {
 };
 
 struct Variant {
-  std::string kernel;
+  std::string kernel = {};
   DType dtype = DType::kF32;
   std::int64_t chunk = 0;
   std::int64_t value_slice = 0;

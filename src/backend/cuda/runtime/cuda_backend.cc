@@ -37,7 +37,7 @@ Result<std::unique_ptr<Backend>> CudaBackend::open(DeviceProperties properties) 
   TNL_TRY(
       cuda_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream"));
   std::unique_ptr<Backend> backend(new CudaBackend(std::move(properties), stream));
-  TNL_TRY(cuda::prepare_kernels());
+  if (backend->properties().gpu.capability / 10 == 9) TNL_TRY(cuda::prepare_kernels());
   return backend;
 }
 
