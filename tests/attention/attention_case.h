@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -100,6 +101,9 @@ std::vector<Variant> gpu_kernels();
 // The ways to cut a long sequence, forced.
 std::vector<Variant> gpu_segments();
 std::string name_of(const Variant& variant);
+inline void PrintTo(const Variant& variant, std::ostream* out) {  // for GoogleTest
+  *out << name_of(variant);
+}
 
 // A test over variants.
 class KernelTest : public testing::TestWithParam<Variant> {
