@@ -2,6 +2,7 @@
 // floor: every input read once and every output written once at this run's copy bandwidth.
 //   bench [BxTxHxK[xV][:plan]] ... [slopes=1,0.5,1e-5] [split=auto,state,all,none] [reps=15]
 //         [what=forward,backward] [states=0,1] [graph=0] [tables=0]
+//         [dtype=bf16|f32]
 // plan: kernel/segments/runs, each may be empty. A shape that starts with v is a packed batch: B
 // sequences of 100 to T tokens. states: initial and final ones too, counted in the floor. graph:
 // the time of a replay; tables: with the plan's tables uploaded before.
@@ -80,11 +81,12 @@ struct Variant {
   std::optional<Split> split;
   bool backward = false, states = false, graph = false, tables = false;
   int reps = 15;
+  DType dtype = DType::kBF16;
 };
 
-AttentionProblem problem(const Shape& s, const std::vector<float>& decay) {
+AttentionProblem problem(const Shape& s, const std::vector<float>& decay, DType dtype) {
   AttentionProblem p;
-  p.dtype = DType::kBF16;
+  p.dtype = dtype;
   p.sequences = s.B;
   p.tokens = s.cu_seqlens.empty() ? s.T : 0;
   p.cu_seqlens = s.cu_seqlens;
@@ -114,9 +116,10 @@ std::vector<AttentionProblem> backward_of(const Shape& s, const AttentionProblem
 
 void bench(const Shape& s, const DeviceLimits& limits, const Memory& flush, const Variant& what) {
   const std::vector<float> decay = alibi_log_decay(s.H, what.slopes);
-  const std::size_t key = 2u * s.rows() * s.H * s.K, value = 2u * s.rows() * s.H * s.V;
+  const std::size_t size = what.dtype == DType::kF32 ? 4 : 2;
+  const std::size_t key = size * s.rows() * s.H * s.K, value = size * s.rows() * s.H * s.V;
   Tensors t{Memory(key), Memory(key), Memory(value), Memory(value)};
-  AttentionProblem p = problem(s, decay);
+  AttentionProblem p = problem(s, decay, what.dtype);
   p.key_dim = s.K;
   p.value_dim = s.V;
   p.q = operand(s, t.q, s.K);
@@ -186,7 +189,7 @@ int main(int argc, char** argv) {
   std::vector<Shape> shapes;
   std::map<std::string, std::string> options{{"slopes", "1"},     {"split", "auto"}, {"reps", "15"},
                                              {"what", "forward"}, {"states", "0"},   {"graph", "0"},
-                                             {"tables", "0"}};
+                                             {"tables", "0"},     {"dtype", "bf16"}};
   for (int i = 1; i < argc; ++i) {
     const std::string a = argv[i];
     const std::size_t equals = a.find('=');
@@ -216,6 +219,7 @@ int main(int argc, char** argv) {
   v.reps = std::atoi(options["reps"].c_str());
   v.graph = options["graph"] == "1";
   v.tables = options["tables"] == "1";
+  if (options["dtype"] == "f32") v.dtype = DType::kF32;
   for (const std::string& w : split_text(options["what"], ',')) {
     v.backward = w == "backward";
     for (const Shape& s : shapes) {

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include "tnl/bench_attention.h"
+#include "tnl/bench_length.h"
+#include "tnl/bench_model.h"
 #include "tnl/commands.h"
 
 namespace tnl::command {
@@ -114,6 +116,65 @@ void add_attention(CLI::App& bench) {
   command->callback([options] { bench_attention(*options); });
 }
 
+void add_train_bench(CLI::App& bench) {
+  const auto options = std::make_shared<TrainBenchOptions>();
+  CLI::App* command =
+      bench.add_subcommand("train", "time training steps of a random model on random tokens");
+  command->add_option("--preset", options->preset, "the model's shape")->capture_default_str();
+  command->add_option("--lengths", options->lengths, "tokens of a sequence, one row for each")
+      ->delimiter(',')
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+      ->type_name("T1,T2,...")
+      ->capture_default_str();
+  command
+      ->add_option("--tokens", options->tokens,
+                   "tokens of a step, in as many sequences as fit, at least one")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+      ->capture_default_str();
+  command->add_option("--repeat", options->repeat, "timed steps, after one to warm up")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "print JSON in place of a table");
+  options->device.add(*command);
+  command->footer(
+      "A step is forward, backward and AdamW in fp32. Rates are of the median step; GFLOP/s count "
+      "6 a parameter\nthat multiplies and 16KV a head and layer, for each token.\n\nExamples:\n"
+      "  tnl bench train\n"
+      "  tnl bench train --preset 44m --lengths 512,4096,32768 --tokens 32768");
+  command->callback([options] { bench_train(*options); });
+}
+
+void add_inference_bench(CLI::App& bench) {
+  const auto options = std::make_shared<InferenceBenchOptions>();
+  CLI::App* command = bench.add_subcommand(
+      "inference", "time reading a prompt and generating, against the machine's limits");
+  command->add_option("--preset", options->preset, "the model's shape; its parameters are random")
+      ->capture_default_str();
+  command->add_option("--dtype", options->dtype, "storage of the parameters")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+      ->capture_default_str();
+  command->add_option("--prompt", options->prompt, "tokens of the prompt")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31))
+      ->capture_default_str();
+  command->add_option("--prefill-chunk", options->prefill_chunk, "tokens read in one pass")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--decode", options->decode, "timed tokens, one after the other")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  command->add_option("--repeat", options->repeat, "timed prompts, after one to warm up")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "print JSON in place of a table");
+  options->device.add(*command);
+  command->footer(
+      "Decoding is held against the bandwidth of reading memory, reading a prompt against an fp32 "
+      "matrix product, both\nmeasured in the same run on as many threads. Rates are of the median."
+      "\n\nExample:\n"
+      "  tnl bench inference --preset 1b --prompt 1024");
+  command->callback([options] { bench_inference(*options); });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app) {
@@ -121,6 +182,10 @@ void add_bench(CLI::App& app) {
   bench->require_subcommand(1);
   bench->footer("Example:\n  tnl bench attention --shapes 2x2048x8x64,1x2048x8x128");
   add_attention(*bench);
+  add_memory_bench(*bench);
+  add_generate_bench(*bench);
+  add_train_bench(*bench);
+  add_inference_bench(*bench);
 }
 
 }  // namespace tnl::command

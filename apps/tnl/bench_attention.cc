@@ -1,26 +1,21 @@
 #include "tnl/bench_attention.h"
 
 #include <algorithm>
-#include <chrono>
-#include <functional>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
-#include "backend/cpu/attention.h"
+#include "backend/cpu/peaks.h"
 #include "core/buffer.h"
 #include "core/convert.h"
 #include "core/rng.h"
 #include "tnl/bench_attention_input.h"
+#include "tnl/bench_timing.h"
 
 namespace tnl::command {
 namespace {
-
-struct Timing {
-  double best = 0, median = 0;  // seconds
-};
 
 struct Measurement {
   std::string shape;
@@ -80,20 +75,6 @@ class Operands {
   std::vector<Buffer> buffers_;
   Rng rng_{7};
 };
-
-Timing measure(int repeat, const std::function<Status()>& run) {
-  using Clock = std::chrono::steady_clock;
-  require(run());
-  std::vector<double> seconds(repeat);
-  for (double& one : seconds) {
-    if (interrupt_requested()) throw Exit{kExitInterrupted, ""};
-    const auto start = Clock::now();
-    require(run());
-    one = std::chrono::duration<double>(Clock::now() - start).count();
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return {seconds.front(), seconds[seconds.size() / 2]};
-}
 
 void bench_shape(const std::string& name, const AttentionShape& shape, const Device& device,
                  const AttentionBenchOptions& options, std::vector<Measurement>& results) {

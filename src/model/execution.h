@@ -51,6 +51,8 @@ class ModelState {
   void copy_to(void* block) const;
   void copy_from(const void* block);
   Result<ModelState> copy() const;
+  // Sequence `to` becomes what sequence `from` of `other`, a state of the same model, is.
+  void copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to);
   void reset();
 
  private:

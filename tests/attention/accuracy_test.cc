@@ -128,6 +128,8 @@ INSTANTIATE_TEST_SUITE_P(GpuSegments, Accuracy, testing::ValuesIn(gpu_segments()
                          [](const auto& info) { return name_of(info.param); });
 INSTANTIATE_TEST_SUITE_P(Kernels, HalfAccuracy, testing::ValuesIn(fast_kernels()),
                          [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, Accuracy, testing::ValuesIn(cpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
 
 }  // namespace
 }  // namespace tnl::test

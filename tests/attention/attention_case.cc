@@ -212,6 +212,18 @@ std::vector<Variant> gpu_kernels() {
   return variants;
 }
 
+std::vector<Variant> cpu_segments() {
+  std::vector<Variant> variants;
+  for (Variant variant : fast_kernels()) {
+    for (const std::int64_t runs : {2, 7, 64}) {
+      variant.runs = runs;
+      variant.threads = 2;
+      variants.push_back(variant);
+    }
+  }
+  return variants;
+}
+
 std::vector<Variant> gpu_segments() {
   std::vector<Variant> variants;
   const Variant base{.dtype = DType::kBF16, .on_gpu = true, .width_step = 8};
@@ -236,6 +248,7 @@ std::vector<Variant> gpu_segments() {
 std::string name_of(const Variant& variant) {
   std::string name = variant.kernel;
   if (name.starts_with("reference-")) name = name.substr(10);
+  if (!variant.on_gpu && variant.runs > 0) name += "_" + std::to_string(variant.runs);
   if (!variant.on_gpu) return name;
   name += (name.empty() ? "" : "_") + std::string(dtype_name(variant.dtype));
   if (variant.capability > 0) name += "_sm" + std::to_string(variant.capability);

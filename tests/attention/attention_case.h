@@ -98,6 +98,8 @@ std::vector<Variant> all_kernels();
 std::vector<Variant> fast_kernels();
 // Every storage type and kernel of a GPU, as planned; its tests skip where there is none.
 std::vector<Variant> gpu_kernels();
+// The CPU's kernels with the longest sequence cut into 2, 7 and 64 segments.
+std::vector<Variant> cpu_segments();
 // The ways to cut a long sequence, forced.
 std::vector<Variant> gpu_segments();
 std::string name_of(const Variant& variant);

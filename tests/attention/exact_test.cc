@@ -369,6 +369,12 @@ INSTANTIATE_TEST_SUITE_P(Gpu, ExactLong, testing::ValuesIn(gpu_kernels()),
                          [](const auto& info) { return name_of(info.param); });
 INSTANTIATE_TEST_SUITE_P(GpuSegments, ExactLong, testing::ValuesIn(gpu_segments()),
                          [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, Exact, testing::ValuesIn(cpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, ExactHalf, testing::ValuesIn(cpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, ExactLong, testing::ValuesIn(cpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
 
 }  // namespace
 }  // namespace tnl::test

@@ -323,6 +323,8 @@ INSTANTIATE_TEST_SUITE_P(Kernels, Memory, testing::ValuesIn(all_kernels()),
                          [](const auto& info) { return name_of(info.param); });
 INSTANTIATE_TEST_SUITE_P(Gpu, Memory, testing::ValuesIn(gpu_kernels()),
                          [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, Memory, testing::ValuesIn(cpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
 
 }  // namespace
 }  // namespace tnl::test

@@ -38,18 +38,20 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
   }
 }
 
-// The same of a kernel that runs on many devices: a model, not measured on each. A step of the loop
-// takes its latency, and the products of the blocks of a multiprocessor share its units.
+// The same of a kernel that runs on many devices: fitted on an H100
+// (docs/kernels/lightning_sm80.md) and scaled by what is known of the others. The blocks of a
+// multiprocessor share its units.
 double modelled(Kernel kernel, Split split, const SweepShape& shape, int capability, bool beside) {
-  // Multiply-adds a second of a multiprocessor: tensor cores that accumulate in fp32, at a quarter
-  // of the rate outside the data-centre devices; or the fp32 units.
-  const bool data_centre = capability % 10 == 0 && capability < 120;
-  const double rate = 1.5e9 * (!is_mma(kernel) ? 100 : data_centre ? 700 : 220);
-  const double latency = is_mma(kernel) ? 0.9e-6 : 3e-6;
+  // Multiply-adds a clock of a multiprocessor that accumulates in fp32.
+  const bool hopper_or_later = capability == 90 || capability == 100 || capability == 103;
+  const double tensor = hopper_or_later ? 1600 : capability == 80 ? 800 : 220;
+  const double rate = 1.5e9 * (is_mma(kernel) ? tensor : 55);
+  // Operands through shared memory, which every warp reads anew, and the barriers.
+  const double fixed = is_mma(kernel) ? 1e-6 + 0.75e-6 * shape.key_tiles : 3e-6;
   const double keys = kTile * shape.key_tiles, values = kTile * shape.workers;
   const double splits = split == Split::kNone ? 2 : split == Split::kState ? 3 : 5;
   const double products = kChunk * (splits * keys * values + 32 * (keys + values));
-  return latency + (beside ? shape.blocks_per_multiprocessor : 1) * products / rate;
+  return (beside ? shape.blocks_per_multiprocessor : 1) * (fixed + products / rate);
 }
 
 }  // namespace

@@ -214,6 +214,7 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
     StateRows<kRows> next;
     if constexpr (kAhead) next.load(state, p.stride_k, following, step, count);
     if constexpr (kReplay) {
+#pragma unroll 4
       for (int t = 0; t < replayed; ++t) {
         const float4 x = reinterpret_cast<const float4*>(replay_values)[t * p.lanes + lane];
 #pragma unroll
