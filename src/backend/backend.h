@@ -63,6 +63,7 @@ struct AdamWArgs {
   std::span<float> parameters;  // updated
   std::span<const float> gradients;
   std::span<float> first_moment, second_moment;
+  void* rounded = nullptr;  // where given: the updated parameters once more, in bf16
   float learning_rate = 0, beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f, weight_decay = 0;
   float gradient_scale = 1;  // clipping: multiplies the gradient before anything else
   std::int64_t step = 1;     // counted from 1, for the bias correction
