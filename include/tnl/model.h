@@ -85,8 +85,8 @@ struct NamedTensor {
 };
 
 struct ModelLoadOptions {
-  // Storage of the parameters in memory. Not given: as stored in the file (bf16 and f16 stay so;
-  // arithmetic is fp32 all the same). Training needs kF32.
+  // Storage of the parameters in memory. Not given: as stored in the file on the CPU (bf16 and f16
+  // stay so; arithmetic is fp32 all the same), as the activations on a GPU. Training needs kF32.
   std::optional<DType> dtype;
 };
 
@@ -97,7 +97,8 @@ class Model {
   // missing tensors are an error that lists them.
   static Result<Model> load(const std::filesystem::path& directory, const Device& device,
                             const ModelLoadOptions& options = {});
-  // Random parameters: normal(0, init_std), LRPE frequencies as published. f32 (f64 on reference).
+  // Random parameters: normal(0, init_std), LRPE frequencies as published. f32 (f64 on reference),
+  // the same values on every device.
   static Result<Model> create(const ModelConfig& config, const Device& device, std::uint64_t seed);
 
   // Writes config.json and model.safetensors (sharded beyond `shard_bytes`), each file under a
@@ -112,6 +113,7 @@ class Model {
   const std::vector<NamedTensor>& parameters() const;
 
   struct Impl;
+  static Model share(std::shared_ptr<Impl> impl) { return Model(std::move(impl)); }
   const Impl& impl() const { return *impl_; }
   Impl& impl() { return *impl_; }
 
