@@ -27,6 +27,7 @@ PUBLIC_HEADERS = {
     "tensor": "core",
     "device": "backend",
     "attention": "attention",
+    "attention_plan": "backend",
     "tokenizer": "text",
     "model": "model",
     "train": "train",

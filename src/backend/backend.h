@@ -1,8 +1,17 @@
-// The operations the model needs, one implementation a folder (cpu/, reference/). Shapes and dtypes
-// are the caller's contract here: the public doors have checked them, so a violation is a bug and
-// aborts through TNL_CHECK. Every result is the same bits for the same inputs and thread count.
+// The operations the model needs, one implementation a folder (cpu/, reference/, cuda/). Shapes and
+// dtypes are the caller's contract here: the public doors have checked them, so a violation is a
+// bug and aborts through TNL_CHECK. Every result is the same bits for the same inputs and thread
+// count.
+//
+// Pointers of matrices, tensors and workspaces are memory of the device (allocate()), and so are
+// the spans of the model's operations. Of attention, cu_seqlens, slots and log_decay are host
+// memory and have been read when a call returns. On a GPU calls queue their work on the device's
+// own stream (attention on the one it is given) and return before it is done; upload() and
+// download() come after all that was queued there and return when done; an error that only shows
+// while the work runs is what synchronize() or a copy returns.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -10,6 +19,7 @@
 
 #include "attention_problem.h"
 #include "core/thread_pool.h"
+#include "tnl/attention_plan.h"
 #include "tnl/device.h"
 #include "tnl/status.h"
 #include "tnl/tensor.h"
@@ -79,9 +89,19 @@ class Backend {
   virtual DType compute_dtype() const = 0;
   // dtype of parameter gradients and attention states, which are summed up over many tokens.
   DType sum_dtype() const { return compute_dtype() == DType::kF64 ? DType::kF64 : DType::kF32; }
+  // Threads of the host.
   virtual ThreadPool& pool() = 0;
 
-  // to = from, both of one dtype and of the same shape.
+  // Zeroed, aligned to 256 bytes on a GPU and to 64 on the host. No memory left is kUnavailable,
+  // with what was asked for, for what purpose, and what is free.
+  virtual Result<void*> allocate(std::size_t bytes, const char* purpose) = 0;
+  // Waits for the work that may still use it. nullptr is nothing.
+  virtual void free(void* data) = 0;
+  virtual Status upload(void* to, const void* from, std::size_t bytes) = 0;
+  virtual Status download(void* to, const void* from, std::size_t bytes) = 0;
+  virtual Status synchronize() = 0;
+
+  // to = from, of the same shape; on a GPU also from one dtype to another.
   virtual void copy(const Matrix& from, const Matrix& to) = 0;
   virtual void zero(void* data, std::size_t bytes) = 0;
 
@@ -136,12 +156,15 @@ class Backend {
   virtual void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
                              double d_scale, std::span<double> losses) = 0;
 
-  // Kernel and sizes come from the plan. `workspace` as in attention.h.
-  virtual Status attention(const AttentionProblem& problem, const std::string& kernel,
-                           std::int64_t chunk, std::int64_t value_slice, void* workspace) = 0;
+  // Solves one problem, or the three of a backward pass, in their order as far as they share memory
+  // (attention/lower.h). The plan was made for them by this backend's planner
+  // (attention_planner.h), which has also checked it. `workspace` as in attention.h.
+  virtual Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                           void* workspace, Stream stream) = 0;
   // tokens = 1 and state_in = state_out for every sequence; slots[n] picks the state of sequence n.
   virtual Status attention_step(const AttentionProblem& problem,
-                                std::span<const std::int64_t> slots, const std::string& kernel) = 0;
+                                std::span<const std::int64_t> slots, const std::string& kernel,
+                                Stream stream) = 0;
 
   // Flat fp32 arrays: the optimiser is the same arithmetic on every backend.
   virtual void adamw(const AdamWArgs& args) = 0;

@@ -16,7 +16,7 @@ constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 }  // namespace
 
-void Buffer::Free::operator()(void* data) const {
+void Buffer::free(void* data) {
   std::free(data);
 }
 

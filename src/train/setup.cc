@@ -74,9 +74,9 @@ Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
 }
 
 Status check_train_device(const Device& device) {
-  if (device.backend().compute_dtype() == DType::kF32) return {};
-  return invalid_argument(fmt::format("device: found {}, expected cpu: training is done in f32",
-                                      device.properties().name));
+  if (device.backend().sum_dtype() == DType::kF32) return {};
+  return invalid_argument(fmt::format(
+      "device: found {}, expected cpu or cuda: training is done in f32", device.properties().name));
 }
 
 }  // namespace tnl

@@ -7,7 +7,9 @@
 
 #include <fmt/format.h>
 
+#include "backend/backend.h"
 #include "core/try.h"
+#include "model/model_impl.h"
 #include "train/schedule.h"
 
 namespace tnl {
@@ -49,11 +51,12 @@ LoaderOptions loader_options(const TrainConfig& config) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model model, Gradients gradients,
-                 Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator)
+Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model master,
+                 Gradients gradients, Execution execution, Optimizer optimizer, DataLoader loader,
+                 Evaluator evaluator)
     : config_(config),
       data_(data),
-      model_(std::move(model)),
+      master_(std::move(master)),
       gradients_(std::move(gradients)),
       execution_(std::move(execution)),
       optimizer_(std::move(optimizer)),
@@ -62,20 +65,22 @@ Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model model, 
       batches_(static_cast<std::size_t>(config.accumulate)) {
   state_.dataset_fingerprint = data_.dataset.fingerprint();
   state_.config_fingerprint = config_fingerprint(config_);
-  state_.device = describe_device(model_.device().properties());
+  state_.device = describe_device(master_.device().properties());
 }
 
-Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model model) {
+Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model master) {
+  // The passes read the parameters as they store activations; on the CPU that is the master itself.
+  TNL_ASSIGN(const Model model, convert_model(master, master.device().backend().compute_dtype()));
   TNL_ASSIGN(Gradients gradients, Gradients::create(model));
   TNL_ASSIGN(Execution execution, Execution::create(model, {.tokens = config.batch_tokens,
                                                             .sequences = config.batch_tokens,
                                                             .training = true}));
   TNL_ASSIGN(Optimizer optimizer,
-             Optimizer::create(model.device().backend(), optimizer_tensors(model, gradients),
+             Optimizer::create(model.device(), optimizer_tensors(master, model, gradients),
                                optimizer_options(config)));
   TNL_ASSIGN(DataLoader loader, DataLoader::create(data.dataset, loader_options(config)));
   TNL_ASSIGN(Evaluator evaluator, Evaluator::create(data.dataset, *data.tokenizer, config));
-  return Trainer(config, data, std::move(model), std::move(gradients), std::move(execution),
+  return Trainer(config, data, std::move(master), std::move(gradients), std::move(execution),
                  std::move(optimizer), std::move(loader), std::move(evaluator));
 }
 
@@ -197,11 +202,11 @@ Status Trainer::save(const RunDirectory& run) {
   const Stopwatch clock;
   TNL_TRY(metrics_->sync());
   if (saved_step_ != state_.step) {
-    TNL_TRY(write_checkpoint(run, state_, model_, optimizer_, config_.keep_checkpoints));
+    TNL_TRY(write_checkpoint(run, state_, master_, optimizer_, config_.keep_checkpoints));
     saved_step_ = state_.step;
   }
   TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(run.model()));
-  TNL_TRY(model_.save(staged.path()));
+  TNL_TRY(master_.save(staged.path()));
   TNL_TRY(data_.tokenizer->save(staged.path()));
   TNL_TRY(staged.publish());
   published_step_ = state_.step;

@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/cpu/attention_plan.h"
 #include "backend/cpu/simd/attention.h"
 #include "backend/decay.h"
 #include "core/check.h"
@@ -157,6 +158,25 @@ void Job::run(std::int64_t index, int worker) const {
   kernels.forward(task);
 }
 
+void solve(const AttentionProblem& problem, std::int64_t chunk, std::int64_t value_slice,
+           ThreadPool& pool, const AttentionKernels& kernels, void* workspace) {
+  TNL_CHECK(problem.dtype != DType::kF64);
+  float* powers = static_cast<float*>(workspace);
+  fill_powers(problem, chunk, powers);
+  const Job job{
+      .problem = problem,
+      .kernels = kernels,
+      .chunk = chunk,
+      .value_slice = value_slice,
+      .slices = (problem.value_dim + value_slice - 1) / value_slice,
+      .powers = powers,
+      .scratch = powers + problem.heads * powers_stride(chunk),
+      .scratch_floats = scratch_floats(problem.key_dim, value_slice, chunk, kernels.panel)};
+  // One captured reference: a std::function this small allocates nothing.
+  pool.run(problem.sequences * problem.heads * job.slices,
+           [&job](std::int64_t index, int worker) { job.run(index, worker); });
+}
+
 Status unknown_kernel(const std::string& kernel) {
   return internal_error(
       fmt::format("attention kernel: found '{}', which this build lacks", kernel));
@@ -175,25 +195,14 @@ std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, s
   return static_cast<std::size_t>(heads * powers_stride(chunk) + threads * scratch) * sizeof(float);
 }
 
-Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::string& kernel,
-                 std::int64_t chunk, std::int64_t value_slice, void* workspace) {
-  const AttentionKernels* kernels = find_kernels(kernel);
-  if (kernels == nullptr) return unknown_kernel(kernel);
-  TNL_CHECK(chunk > 0 && value_slice > 0 && problem.dtype != DType::kF64);
-  float* powers = static_cast<float*>(workspace);
-  fill_powers(problem, chunk, powers);
-  const Job job{
-      .problem = problem,
-      .kernels = *kernels,
-      .chunk = chunk,
-      .value_slice = value_slice,
-      .slices = (problem.value_dim + value_slice - 1) / value_slice,
-      .powers = powers,
-      .scratch = powers + problem.heads * powers_stride(chunk),
-      .scratch_floats = scratch_floats(problem.key_dim, value_slice, chunk, kernels->panel)};
-  // One captured reference: a std::function this small allocates nothing.
-  pool.run(problem.sequences * problem.heads * job.slices,
-           [&job](std::int64_t index, int worker) { job.run(index, worker); });
+Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                 ThreadPool& pool, void* workspace) {
+  const AttentionKernels* kernels = find_kernels(plan.kernel);
+  if (kernels == nullptr) return unknown_kernel(plan.kernel);
+  TNL_CHECK(plan.chunk > 0 && plan.value_slice > 0);
+  for (const AttentionProblem& problem : problems) {
+    solve(problem, plan.chunk, slice_of(plan, problem), pool, *kernels, workspace);
+  }
   return {};
 }
 

@@ -7,14 +7,16 @@
 
 #include "backend/attention_problem.h"
 #include "core/thread_pool.h"
+#include "tnl/attention_plan.h"
 #include "tnl/status.h"
 
 namespace tnl::cpu {
 
-// kernel: a CPU target. `workspace` as planned by src/attention. Without tokens state_out is
-// state_in.
-Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::string& kernel,
-                 std::int64_t chunk, std::int64_t value_slice, void* workspace);
+// One after the other, in the same workspace. The plan is attention_plan.h's. Without tokens
+// state_out is state_in.
+Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                 ThreadPool& pool, void* workspace);
+// kernel: a CPU target.
 Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
                       std::span<const std::int64_t> slots, const std::string& kernel);
 

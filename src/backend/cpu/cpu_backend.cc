@@ -93,13 +93,14 @@ void CpuBackend::product_backward(const Matrix& a, const Matrix& b, const Matrix
   });
 }
 
-Status CpuBackend::attention(const AttentionProblem& problem, const std::string& kernel,
-                             std::int64_t chunk, std::int64_t value_slice, void* workspace) {
-  return cpu::attention(problem, pool_, kernel, chunk, value_slice, workspace);
+Status CpuBackend::attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                             void* workspace, Stream) {
+  return cpu::attention(problems, plan, pool_, workspace);
 }
 
 Status CpuBackend::attention_step(const AttentionProblem& problem,
-                                  std::span<const std::int64_t> slots, const std::string& kernel) {
+                                  std::span<const std::int64_t> slots, const std::string& kernel,
+                                  Stream) {
   return cpu::attention_step(problem, pool_, slots, kernel);
 }
 

@@ -6,14 +6,14 @@
 #include <span>
 #include <string>
 
-#include "backend/backend.h"
 #include "backend/cpu/simd/kernels.h"
+#include "backend/host_backend.h"
 #include "core/buffer.h"
 #include "core/check.h"
 
 namespace tnl {
 
-class CpuBackend final : public Backend {
+class CpuBackend final : public HostBackend {
  public:
   explicit CpuBackend(const DeviceProperties& properties);
 
@@ -50,10 +50,10 @@ class CpuBackend final : public Backend {
   void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets, double d_scale,
                      std::span<double> losses) override;
 
-  Status attention(const AttentionProblem& problem, const std::string& kernel, std::int64_t chunk,
-                   std::int64_t value_slice, void* workspace) override;
+  Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                   void* workspace, Stream stream) override;
   Status attention_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                        const std::string& kernel) override;
+                        const std::string& kernel, Stream stream) override;
 
   void adamw(const AdamWArgs& args) override;
   double sum_of_squares(std::span<const float> values) override;

@@ -36,15 +36,6 @@ bool copyable(const AttentionOperand& x, const AttentionProblem& p) {
          fits(x.stride_batch, p.cu_seqlens.empty() && p.sequences > 1);
 }
 
-bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
-  const std::int64_t rows = p.cu_seqlens.empty() ? p.tokens : p.cu_seqlens[p.sequences];
-  return limits.capability >= 90 && limits.capability < 100 &&
-         (p.dtype == DType::kBF16 || p.dtype == DType::kF16) && p.key_dim >= 1 &&
-         p.key_dim <= 256 && p.value_dim >= 8 && p.value_dim % 8 == 0 && rows < kMaxCoordinate &&
-         p.sequences < kMaxCoordinate && p.heads < kMaxCoordinate && copyable(p.q, p) &&
-         copyable(p.k, p) && copyable(p.v, p) && copyable(p.o, p);
-}
-
 int tiles_of(std::int64_t columns) {
   return static_cast<int>((columns + kTile - 1) / kTile);
 }
@@ -89,6 +80,15 @@ std::size_t align(std::size_t bytes) {
 }
 
 }  // namespace
+
+bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
+  const std::int64_t rows = p.cu_seqlens.empty() ? p.tokens : p.cu_seqlens[p.sequences];
+  return limits.capability >= 90 && limits.capability < 100 &&
+         (p.dtype == DType::kBF16 || p.dtype == DType::kF16) && p.key_dim >= 1 &&
+         p.key_dim <= 256 && p.value_dim >= 8 && p.value_dim % 8 == 0 && rows < kMaxCoordinate &&
+         p.sequences < kMaxCoordinate && p.heads < kMaxCoordinate && copyable(p.q, p) &&
+         copyable(p.k, p) && copyable(p.v, p) && copyable(p.o, p);
+}
 
 SweepShape sweep_shape(Kernel kernel, Split split) {
   switch (kernel) {

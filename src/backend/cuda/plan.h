@@ -44,7 +44,8 @@ struct PlanOptions {
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
   std::optional<Split> split;
-  double horizon_bits = 24;  // a state this many halvings old is taken as forgotten
+  double horizon_bits = 24;      // a state this many halvings old is taken as forgotten
+  bool batch_invariant = false;  // how a sequence is cut depends on nothing but itself
 };
 
 // A chain of workspace slots: slot j becomes slot j + factor · slot j-1.
@@ -80,6 +81,9 @@ struct Plan {
 // problems: 1 (forward) or the 3 of a backward pass, of the same sequences and heads.
 Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
                             const PlanOptions& options = {});
+
+// Whether a sweep kernel can take the problem, by its dtype, widths, strides and alignment.
+bool sweepable(const AttentionProblem& problem, const DeviceLimits& limits);
 
 // Threads, dynamic shared memory and blocks a multiprocessor of a sweep kernel.
 struct SweepShape {

@@ -15,6 +15,7 @@ namespace {
 constexpr double kWarmCost = 0.45;
 constexpr double kLaunchSeconds = 3e-6;
 constexpr std::int64_t kMaxRuns = 1 << 20;
+constexpr std::int64_t kInvariantRun = 64;  // chunks of a run of a batch-invariant plan
 
 // One sequence and head of one call.
 struct Chain {
@@ -155,13 +156,11 @@ void plan_warm(std::span<const AttentionProblem> problems, const std::vector<Cha
   launch.estimated_seconds = seconds(launch.main, device, launch.split);
 }
 
-// Runs of one length. The state pass reads the end of each run but the last, as far as it matters.
-void plan_carry(std::span<const AttentionProblem> problems, const std::vector<Chain>& chains,
-                const Device& device, std::int64_t runs, LaunchPlan& launch) {
+// Runs of `length` chunks. The state pass reads the end of each run but the last, as far as it
+// matters.
+void carry_runs_of(std::span<const AttentionProblem> problems, const std::vector<Chain>& chains,
+                   const Device& device, std::int64_t length, LaunchPlan& launch) {
   launch.segments = Segments::kCarry;
-  std::int64_t total = 0;
-  for (const Chain& chain : chains) total += chain.chunks;
-  const std::int64_t length = std::max<std::int64_t>(2, (total + runs - 1) / runs);
   for (const Chain& chain : chains) {
     const AttentionProblem& p = problems[launch.calls[chain.call]];
     const std::int64_t n = std::max<std::int64_t>(1, (chain.chunks + length - 1) / length);
@@ -193,6 +192,14 @@ void plan_carry(std::span<const AttentionProblem> problems, const std::vector<Ch
                              (launch.slots > 0 ? kLaunchSeconds + scan : 0);
 }
 
+void plan_carry(std::span<const AttentionProblem> problems, const std::vector<Chain>& chains,
+                const Device& device, std::int64_t runs, LaunchPlan& launch) {
+  std::int64_t total = 0;
+  for (const Chain& chain : chains) total += chain.chunks;
+  const std::int64_t length = std::max<std::int64_t>(2, (total + runs - 1) / runs);
+  carry_runs_of(problems, chains, device, length, launch);
+}
+
 }  // namespace
 
 Status choose_segments(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
@@ -214,6 +221,10 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
   std::int64_t longest = 0;
   for (const Chain& chain : chains) longest = std::max(longest, chain.chunks);
 
+  if (options.batch_invariant) {
+    carry_runs_of(problems, chains, device, kInvariantRun, launch);
+    return {};
+  }
   LaunchPlan best = empty;
   if (forced.empty() || forced == "plain" || longest < 4) {
     plan_plain(problems, chains, device, best);

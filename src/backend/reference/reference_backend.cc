@@ -66,13 +66,13 @@ void ReferenceBackend::cross_entropy(const Matrix& logits, std::span<const std::
   }
 }
 
-Status ReferenceBackend::attention(const AttentionProblem&, const std::string&, std::int64_t,
-                                   std::int64_t, void*) {
+Status ReferenceBackend::attention(std::span<const AttentionProblem>, const AttentionPlan&, void*,
+                                   Stream) {
   return internal_error("the reference backend has no attention kernels of its own");
 }
 
 Status ReferenceBackend::attention_step(const AttentionProblem&, std::span<const std::int64_t>,
-                                        const std::string&) {
+                                        const std::string&, Stream) {
   return internal_error("the reference backend has no attention kernels of its own");
 }
 

@@ -1,11 +1,11 @@
 // Every operation in fp64 with plain loops: what the other backends are held to.
 #pragma once
 
-#include "backend/backend.h"
+#include "backend/host_backend.h"
 
 namespace tnl {
 
-class ReferenceBackend final : public Backend {
+class ReferenceBackend final : public HostBackend {
  public:
   explicit ReferenceBackend(const DeviceProperties& properties)
       : properties_(properties), pool_(1) {}
@@ -39,10 +39,10 @@ class ReferenceBackend final : public Backend {
   void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets, double d_scale,
                      std::span<double> losses) override;
   // fp64 attention has its references in src/attention, above the backends.
-  Status attention(const AttentionProblem& problem, const std::string& kernel, std::int64_t chunk,
-                   std::int64_t value_slice, void* workspace) override;
+  Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                   void* workspace, Stream stream) override;
   Status attention_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                        const std::string& kernel) override;
+                        const std::string& kernel, Stream stream) override;
   void adamw(const AdamWArgs& args) override;
   double sum_of_squares(std::span<const float> values) override;
 

@@ -33,6 +33,13 @@ Result<void*> CudaBackend::scratch(std::size_t bytes) {
   return scratch_;
 }
 
+Result<cuda::Matmul*> CudaBackend::products() {
+  if (matmul_ != nullptr) return matmul_.get();
+  TNL_ASSIGN(matmul_workspace_, allocate(cuda::Matmul::kWorkspaceBytes, "matrix products"));
+  TNL_ASSIGN(matmul_, cuda::Matmul::create(matmul_workspace_));
+  return matmul_.get();
+}
+
 void CudaBackend::copy(const Matrix& from, const Matrix& to) {
   queue([&](cudaStream_t stream) { return cuda::convert(from, to, stream); });
 }
@@ -51,12 +58,13 @@ Status CudaBackend::product_onto(MatmulForm form, double alpha, const Matrix& a,
                         c.dtype == a.dtype && c.data == out.data;
   if (a.rows == 0 || a.cols == 0) return cuda::scale(beta, out, stream);
   if (few_rows) return cuda::gemv(alpha, a, b, beta, out, stream);
-  if (b.dtype == a.dtype) return matmul_->run(form, alpha, a, b, beta, c, out, stream);
+  TNL_ASSIGN(cuda::Matmul* const matmul, products());
+  if (b.dtype == a.dtype) return matmul->run(form, alpha, a, b, beta, c, out, stream);
   const auto bytes = static_cast<std::size_t>(b.rows * b.cols * dtype_size(a.dtype));
   TNL_ASSIGN(void* const memory, scratch(bytes));
   const Matrix widened = Matrix::contiguous(memory, a.dtype, b.rows, b.cols);
   TNL_TRY(cuda::convert(b, widened, stream));
-  return matmul_->run(form, alpha, a, widened, beta, c, out, stream);
+  return matmul->run(form, alpha, a, widened, beta, c, out, stream);
 }
 
 void CudaBackend::matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b,

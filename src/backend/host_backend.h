@@ -1,0 +1,29 @@
+// Memory of a backend that works on the host: plain buffers and plain copies.
+#pragma once
+
+#include <cstring>
+
+#include "backend/backend.h"
+#include "core/buffer.h"
+
+namespace tnl {
+
+class HostBackend : public Backend {
+ public:
+  Result<void*> allocate(std::size_t bytes, const char* purpose) override {
+    auto buffer = Buffer::allocate(bytes, purpose);
+    if (!buffer.ok()) return buffer.status();
+    return buffer->release();
+  }
+  void free(void* data) override { Buffer::free(data); }
+  Status upload(void* to, const void* from, std::size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+    return {};
+  }
+  Status download(void* to, const void* from, std::size_t bytes) override {
+    return upload(to, from, bytes);
+  }
+  Status synchronize() override { return {}; }
+};
+
+}  // namespace tnl
