@@ -60,6 +60,9 @@ Result<std::unique_ptr<Matmul>> Matmul::create(void* workspace) {
   return std::unique_ptr<Matmul>(new Matmul(std::move(lt), handle, workspace));
 }
 
+Matmul::Matmul(std::shared_ptr<const CublasLt> lt, cublasLtHandle_t handle, void* workspace)
+    : lt_(std::move(lt)), handle_(handle), workspace_(workspace) {}
+
 Matmul::~Matmul() {
   problems_.clear();
   lt_->destroy(handle_);

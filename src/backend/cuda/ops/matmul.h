@@ -35,8 +35,7 @@ class Matmul {
   using Key = std::tuple<int, std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t,
                          std::int64_t, int, int, int, int, int, bool>;
 
-  Matmul(std::shared_ptr<const CublasLt> lt, cublasLtHandle_t handle, void* workspace)
-      : lt_(std::move(lt)), handle_(handle), workspace_(workspace) {}
+  Matmul(std::shared_ptr<const CublasLt> lt, cublasLtHandle_t handle, void* workspace);
   Result<std::unique_ptr<Problem>> plan(MatmulForm form, const Matrix& a, const Matrix& b,
                                         const Matrix& c, const Key& key);
 
