@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "tnl/bench_attention.h"
+#include "tnl/bench_length.h"
 #include "tnl/commands.h"
 
 namespace tnl::command {
@@ -72,6 +73,8 @@ void add_bench(CLI::App& app) {
   bench->require_subcommand(1);
   bench->footer("Example:\n  tnl bench attention --shapes 2x2048x8x64,1x2048x8x128");
   add_attention(*bench);
+  add_memory_bench(*bench);
+  add_generate_bench(*bench);
 }
 
 }  // namespace tnl::command

@@ -71,6 +71,7 @@ class Display {
       note = fmt::format("loss {:.3f}, lr {:.2e}, {} tokens/s", now.loss, now.learning_rate,
                          format_amount(now.tokens_per_second));
     }
+    if (now.step_share > 0) note += fmt::format(", {:.0f}% of the next step", 100 * now.step_share);
     line_->update(now.step, now.steps, now.tokens_per_second > 0 ? now.seconds_left : -1, note);
     return !interrupt_requested();
   }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -100,6 +101,14 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+void MappedFile::prefetch(std::size_t offset, std::size_t bytes) const {
+  if (offset >= size_ || bytes == 0) return;
+  const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t first = offset / page * page;
+  const std::size_t end = offset + std::min(bytes, size_ - offset);
+  ::madvise(const_cast<std::byte*>(data_) + first, end - first, MADV_WILLNEED);  // may fail
 }
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {

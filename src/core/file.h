@@ -27,6 +27,8 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  // Asks the system to read a part of it ahead.
+  void prefetch(std::size_t offset, std::size_t bytes) const;
 
  private:
   const std::byte* data_ = nullptr;

@@ -9,18 +9,25 @@
 
 namespace tnl {
 
+Status Execution::Impl::check_training() const {
+  if (limits.training) return {};
+  return invalid_argument("execution: found one for inference, expected Limits::training");
+}
+
 Result<LossSum> Execution::loss_and_gradients(const TokenBatch& batch, double loss_scale,
                                               Gradients& gradients) {
   Impl& self = *impl_;
-  if (!self.limits.training) {
-    return invalid_argument("execution: found one for inference, expected Limits::training");
-  }
-  TNL_TRY(self.begin(batch, nullptr, /*need_targets=*/true));
-  TNL_TRY(self.run_layers(batch, nullptr));
-  const ModelWeights sums =
-      arrange_weights(self.config(), gradients.data(), self.backend.compute_dtype());
-  const LossSum loss = self.head_backward(batch, loss_scale, sums);
-  TNL_TRY(self.backward(batch, sums));
+  TNL_TRY(self.check_training());
+  TNL_TRY(self.begin(batch, {}, /*need_targets=*/true));
+  return self.forward_backward(batch, {}, loss_scale, gradients);
+}
+
+Result<LossSum> Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
+                                                  double loss_scale, Gradients& gradients) {
+  TNL_TRY(run_layers(batch, links));
+  const ModelWeights sums = arrange_weights(config(), gradients.data(), backend.compute_dtype());
+  const LossSum loss = head_backward(batch, loss_scale, sums);
+  TNL_TRY(backward(batch, sums));
   return loss;
 }
 
@@ -101,7 +108,7 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const TokenBatc
   split.k = rows(a.d_k);
   split.v = rows(a.d_v);
   split.q.cols = split.q.row_stride = split.k.cols = split.k.row_stride = act.q.cols;
-  TNL_TRY(run_attention_backward(layer, batch, split));
+  for (const AttentionCall& call : calls) TNL_TRY(run_attention_backward(layer, call, split));
   backend.split_backward(split, d_projection, gradients.theta);
 
   backend.srmsnorm(rows(act.input), config().norm_eps, rows(a.normed));
@@ -119,14 +126,17 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const TokenBatc
   return {};
 }
 
-Status Execution::Impl::run_attention_backward(std::int64_t layer, const TokenBatch& batch,
+Status Execution::Impl::run_attention_backward(std::int64_t layer, const AttentionCall& call,
                                                const SplitArgs& d_operands) {
-  const AttentionArgs args = attention_args(layer, batch, nullptr);
+  const AttentionArgs args = attention_args(layer, call);
+  const std::int64_t heads = config().heads;
   AttentionGradients gradients;
-  gradients.d_o = by_head(rows(a.d_o), config().heads);
-  gradients.dq = by_head(d_operands.q, config().heads);
-  gradients.dk = by_head(d_operands.k, config().heads);
-  gradients.dv = by_head(d_operands.v, config().heads);
+  gradients.d_o = by_head(call.rows(a.d_o), heads);
+  gradients.dq = by_head(call.rows(d_operands.q), heads);
+  gradients.dk = by_head(call.rows(d_operands.k), heads);
+  gradients.dv = by_head(call.rows(d_operands.v), heads);
+  if (call.d_state_out != nullptr) gradients.d_state_out = call.d_state_out->layer(layer);
+  if (call.d_state_in != nullptr) gradients.d_state_in = call.d_state_in->layer(layer);
   TNL_ASSIGN(const AttentionPlan plan,
              plan_attention_backward(args, gradients, backend.properties()));
   TNL_TRY(reserve_workspace(plan.workspace_bytes));

@@ -1,16 +1,54 @@
-// What forward.cc and backward.cc share.
+// What forward.cc, backward.cc and chunks.cc share.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
+#include "core/record_stack.h"
 #include "model/activations.h"
 #include "model/execution.h"
+#include "model/long_batch.h"
 #include "model/model_impl.h"
 #include "tnl/attention.h"
 
 namespace tnl {
+
+// How the sequences of a pass meet the states of the texts they belong to. Nothing given: every
+// sequence starts at zero and its end is dropped.
+struct StateLinks {
+  ModelState* all = nullptr;  // an entry for each sequence, advanced; or, of one entry each:
+  const ModelState* first = nullptr;  // what the first sequence continues from
+  ModelState* last = nullptr;         // gets the end of the last sequence; may be `first`
+  // Gradients, for the backward pass: into the end of the last and out of the start of the first
+  // sequence. Not the same memory.
+  const ModelState* d_last = nullptr;
+  ModelState* d_first = nullptr;
+};
+
+// The sequences of a pass that go through the attention operator together: states are given for all
+// of a call or for none.
+struct AttentionCall {
+  std::int64_t first = 0, count = 0;     // tokens of the pass
+  std::vector<std::int64_t> cu_seqlens;  // from 0 to count
+  const ModelState* state_in = nullptr;
+  ModelState* state_out = nullptr;
+  const ModelState* d_state_out = nullptr;
+  ModelState* d_state_in = nullptr;
+  AttentionPlan plans[2];  // without and with LRPE
+
+  Matrix rows(const Matrix& matrix) const { return matrix.row_block(first, count); }
+};
+
+// What a chunked pass carries from chunk to chunk.
+struct ChunkCarry {
+  ModelState state;           // at the start of the chunk
+  ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk
+  RecordStack starts;         // the states at the starts of the chunks to go back over
+  std::vector<std::byte> record;
+};
 
 // [total, width] seen as [total, heads, width / heads].
 TensorView by_head(const Matrix& matrix, std::int64_t heads);
@@ -19,17 +57,20 @@ struct Execution::Impl {
   Impl(const Model& the_model, const Limits& the_limits)
       : model(the_model), limits(the_limits), backend(the_model.device().backend()) {}
 
-  // Checks the batch against the limits and the vocabulary, sets positions and the attention plans.
-  Status begin(const TokenBatch& batch, const ModelState* state, bool need_targets);
+  // Checks the batch against the limits and the vocabulary, sets positions and attention calls.
+  Status begin(const TokenBatch& batch, const StateLinks& links, bool need_targets);
+  void set_positions(const TokenBatch& batch, const StateLinks& links);
+  void set_calls(const TokenBatch& batch, const StateLinks& links);
+  Status plan_calls();
 
-  // The layers from the embedding to a.output. Advances `state`.
-  Status run_layers(const TokenBatch& batch, ModelState* state);
-  Status token_mixer(std::int64_t layer, const TokenBatch& batch, ModelState* state);
+  // The layers from the embedding to a.output. Advances the linked states.
+  Status run_layers(const TokenBatch& batch, const StateLinks& links);
+  Status token_mixer(std::int64_t layer, const TokenBatch& batch);
   void channel_mixer(std::int64_t layer);
   SplitArgs split_args(std::int64_t layer, const TokenBatch& batch) const;
-  Status run_attention(std::int64_t layer, const TokenBatch& batch, ModelState* state);
-  AttentionArgs attention_args(std::int64_t layer, const TokenBatch& batch,
-                               const ModelState* state) const;
+  Status run_attention(std::int64_t layer, const AttentionCall& call);
+  AttentionArgs attention_args(std::int64_t layer, const AttentionCall& call) const;
+  void losses_of_output(const TokenBatch& batch, std::span<double> losses);  // of a.output
   void take_residual(const Matrix& from, const Matrix& to);  // nothing where both are the same
 
   // logits of `normed` rows, a block at a time; `use(first_row, logits)` may change the block.
@@ -45,14 +86,24 @@ struct Execution::Impl {
     }
   }
 
+  // begin() has been called with the same batch and links.
+  Result<LossSum> forward_backward(const TokenBatch& batch, const StateLinks& links,
+                                   double loss_scale, Gradients& gradients);
   Status backward(const TokenBatch& batch, const ModelWeights& gradients);
   Status token_mixer_backward(std::int64_t layer, const TokenBatch& batch,
                               const LayerWeights& gradients);
   // Gradients of the attention's operands into d_operands.q, k, v.
-  Status run_attention_backward(std::int64_t layer, const TokenBatch& batch,
+  Status run_attention_backward(std::int64_t layer, const AttentionCall& call,
                                 const SplitArgs& d_operands);
   void channel_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
   LossSum head_backward(const TokenBatch& batch, double loss_scale, const ModelWeights& gradients);
+
+  Status check_training() const;
+  Status prepare_carry();  // makes `carry` at the first long batch
+  Status forward_chunk(const Chunk& chunk, const TokenBatch& batch);
+  Result<LossSum> chunk_gradients(const Chunk& chunk, const TokenBatch& batch, double loss_scale,
+                                  Gradients& gradients);
+  Status restore_start();
 
   Matrix rows(const Matrix& matrix) const { return matrix.row_block(0, tokens); }
   const ModelConfig& config() const { return model.config(); }
@@ -67,12 +118,14 @@ struct Execution::Impl {
   std::vector<std::vector<float>> log_decay;  // [layer][head]
   Buffer workspace;                           // of the attention kernels
 
-  // Of the batch that runs.
+  // Of the pass that runs.
   std::int64_t tokens = 0;
   bool one_token_each = false;
   std::vector<std::int64_t> positions;
   std::vector<double> token_losses;
-  AttentionPlan plans[2];  // without and with LRPE
+  std::vector<AttentionCall> calls;
+
+  std::optional<ChunkCarry> carry;
 };
 
 }  // namespace tnl

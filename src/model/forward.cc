@@ -71,32 +71,76 @@ Status Execution::Impl::reserve_workspace(std::size_t bytes) {
   return {};
 }
 
-Status Execution::Impl::begin(const TokenBatch& batch, const ModelState* state, bool need_targets) {
+Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, bool need_targets) {
   TNL_TRY(check_batch(batch, limits, config().vocab_size, need_targets));
   const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
-  if (state != nullptr && state->sequences() != sequences) {
+  if (links.all != nullptr && links.all->sequences() != sequences) {
     return invalid_argument(fmt::format("state: found {} sequences, expected the batch's {}",
-                                        state->sequences(), sequences));
+                                        links.all->sequences(), sequences));
   }
   tokens = static_cast<std::int64_t>(batch.tokens.size());
-  one_token_each = state != nullptr && tokens == sequences;
+  set_positions(batch, links);
+  set_calls(batch, links);
+  return one_token_each ? Status() : plan_calls();
+}
+
+void Execution::Impl::set_positions(const TokenBatch& batch, const StateLinks& links) {
+  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
+  one_token_each = links.all != nullptr && tokens == sequences;
   positions.resize(static_cast<std::size_t>(tokens));
   for (std::int64_t n = 0; n < sequences; ++n) {
     const std::int64_t first = batch.cu_seqlens[n];
     one_token_each = one_token_each && batch.cu_seqlens[n + 1] - first == 1;
-    const std::int64_t offset = state != nullptr ? state->positions()[n] : 0;
+    std::int64_t offset = links.all != nullptr ? links.all->positions()[n] : 0;
+    if (n == 0 && links.first != nullptr) offset = links.first->positions()[0];
     for (std::int64_t t = first; t < batch.cu_seqlens[n + 1]; ++t)
       positions[t] = offset + t - first;
   }
-  if (one_token_each) return {};
-  bool planned[2] = {false, false};
-  for (std::int64_t layer = 0; layer < config().layers; ++layer) {
-    const int kind = config().lrpe[layer] ? 1 : 0;
-    if (planned[kind]) continue;
-    planned[kind] = true;
-    TNL_ASSIGN(plans[kind],
-               plan_attention(attention_args(layer, batch, state), backend.properties()));
-    TNL_TRY(reserve_workspace(plans[kind].workspace_bytes));
+}
+
+// One call for all sequences; those with a state of their own at either end go alone.
+void Execution::Impl::set_calls(const TokenBatch& batch, const StateLinks& links) {
+  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
+  calls.clear();
+  const auto add = [&](std::int64_t begin, std::int64_t end) -> AttentionCall& {
+    AttentionCall& call = calls.emplace_back();
+    call.first = batch.cu_seqlens[begin];
+    call.count = batch.cu_seqlens[end] - call.first;
+    for (std::int64_t n = begin; n <= end; ++n)
+      call.cu_seqlens.push_back(batch.cu_seqlens[n] - call.first);
+    return call;
+  };
+  const bool first = links.first != nullptr || links.d_first != nullptr;
+  const bool last = links.last != nullptr || links.d_last != nullptr;
+  const std::int64_t middle_begin = first ? 1 : 0;
+  const std::int64_t middle_end = last ? sequences - 1 : sequences;
+  if (first) {
+    AttentionCall& call = add(0, 1);
+    call.state_in = links.first;
+    call.d_state_in = links.d_first;
+  }
+  if (middle_begin < middle_end || (!first && !last)) {
+    AttentionCall& call = add(middle_begin, middle_end);
+    call.state_in = call.state_out = links.all;
+  }
+  if (last) {
+    AttentionCall& call = first && sequences == 1 ? calls.front() : add(sequences - 1, sequences);
+    call.state_out = links.last;
+    call.d_state_out = links.d_last;
+  }
+}
+
+Status Execution::Impl::plan_calls() {
+  for (AttentionCall& call : calls) {
+    bool planned[2] = {false, false};
+    for (std::int64_t layer = 0; layer < config().layers; ++layer) {
+      const int kind = config().lrpe[layer] ? 1 : 0;
+      if (planned[kind]) continue;
+      planned[kind] = true;
+      TNL_ASSIGN(call.plans[kind],
+                 plan_attention(attention_args(layer, call), backend.properties()));
+      TNL_TRY(reserve_workspace(call.plans[kind].workspace_bytes));
+    }
   }
   return {};
 }
@@ -105,24 +149,24 @@ void Execution::Impl::take_residual(const Matrix& from, const Matrix& to) {
   if (from.data != to.data) backend.copy(rows(from), rows(to));
 }
 
-Status Execution::Impl::run_layers(const TokenBatch& batch, ModelState* state) {
+Status Execution::Impl::run_layers(const TokenBatch& batch, const StateLinks& links) {
   backend.embed(model.impl().weights.embedding, batch.tokens, embedding_scale(),
                 rows(a.layers[0].input));
   for (std::int64_t layer = 0; layer < config().layers; ++layer) {
-    TNL_TRY(token_mixer(layer, batch, state));
+    TNL_TRY(token_mixer(layer, batch));
     channel_mixer(layer);
   }
-  if (state != nullptr) {
-    for (std::size_t n = 0; n < state->positions().size(); ++n) {
-      state->positions()[n] += batch.cu_seqlens[n + 1] - batch.cu_seqlens[n];
+  if (links.all != nullptr) {
+    for (std::size_t n = 0; n < links.all->positions().size(); ++n) {
+      links.all->positions()[n] += batch.cu_seqlens[n + 1] - batch.cu_seqlens[n];
     }
   }
+  if (links.last != nullptr) links.last->positions()[0] = positions.back() + 1;
   return {};
 }
 
 // x += W_out (gate * norm(attention(split(W x̂))))
-Status Execution::Impl::token_mixer(std::int64_t layer, const TokenBatch& batch,
-                                    ModelState* state) {
+Status Execution::Impl::token_mixer(std::int64_t layer, const TokenBatch& batch) {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
   backend.srmsnorm(rows(act.input), config().norm_eps, rows(a.normed));
@@ -132,7 +176,7 @@ Status Execution::Impl::token_mixer(std::int64_t layer, const TokenBatch& batch,
     backend.matmul(MatmulForm::kNT, 1.0, rows(act.gate_low), w.gate_up, 0.0, rows(act.gate));
   }
   backend.split(split_args(layer, batch));
-  TNL_TRY(run_attention(layer, batch, state));
+  for (const AttentionCall& call : calls) TNL_TRY(run_attention(layer, call));
   backend.norm_gate(gate_kind(), rows(act.o), rows(act.gate), config().norm_eps, rows(a.gated));
   take_residual(act.input, act.middle);
   backend.matmul(MatmulForm::kNT, 1.0, rows(a.gated), w.output, 1.0, rows(act.middle));
@@ -174,27 +218,26 @@ SplitArgs Execution::Impl::split_args(std::int64_t layer, const TokenBatch& batc
   return args;
 }
 
-AttentionArgs Execution::Impl::attention_args(std::int64_t layer, const TokenBatch& batch,
-                                              const ModelState* state) const {
+AttentionArgs Execution::Impl::attention_args(std::int64_t layer, const AttentionCall& call) const {
   const LayerActivations& act = a.layers[layer];
   const std::int64_t heads = config().heads;
   AttentionArgs args;
-  args.q = by_head(rows(act.q), heads);
-  args.k = by_head(rows(act.k), heads);
-  args.v = by_head(rows(act.v), heads);
-  args.o = by_head(rows(act.o), heads);
+  args.q = by_head(call.rows(act.q), heads);
+  args.k = by_head(call.rows(act.k), heads);
+  args.v = by_head(call.rows(act.v), heads);
+  args.o = by_head(call.rows(act.o), heads);
   args.log_decay = log_decay[layer];
   args.scale = static_cast<float>(config().attention_scale);
-  args.cu_seqlens = batch.cu_seqlens;
-  if (state != nullptr) args.state_in = args.state_out = state->layer(layer);
+  args.cu_seqlens = call.cu_seqlens;
+  if (call.state_in != nullptr) args.state_in = call.state_in->layer(layer);
+  if (call.state_out != nullptr) args.state_out = call.state_out->layer(layer);
   return args;
 }
 
-Status Execution::Impl::run_attention(std::int64_t layer, const TokenBatch& batch,
-                                      ModelState* state) {
-  const AttentionArgs args = attention_args(layer, batch, state);
+Status Execution::Impl::run_attention(std::int64_t layer, const AttentionCall& call) {
+  const AttentionArgs args = attention_args(layer, call);
   if (!one_token_each) {
-    return attention_forward(args, plans[config().lrpe[layer] ? 1 : 0], workspace.data(),
+    return attention_forward(args, call.plans[config().lrpe[layer] ? 1 : 0], workspace.data(),
                              model.device());
   }
   AttentionStepArgs step;
@@ -204,7 +247,7 @@ Status Execution::Impl::run_attention(std::int64_t layer, const TokenBatch& batc
   step.o = args.o;
   step.log_decay = args.log_decay;
   step.scale = args.scale;
-  step.state = state->layer(layer);
+  step.state = call.state_out->layer(layer);
   return attention_step(step, model.device());
 }
 
@@ -236,7 +279,8 @@ std::size_t Execution::activation_bytes() const {
 Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<float> logits,
                           bool all_logits) {
   Impl& self = *impl_;
-  TNL_TRY(self.begin(batch, state, /*need_targets=*/false));
+  const StateLinks links{.all = state};
+  TNL_TRY(self.begin(batch, links, /*need_targets=*/false));
   const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
   const std::int64_t wanted = all_logits ? self.tokens : sequences;
   const std::int64_t vocab_size = self.config().vocab_size;
@@ -244,7 +288,7 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
     return invalid_argument(fmt::format("logits: found room for {}, expected {} rows of {}",
                                         logits.size(), wanted, vocab_size));
   }
-  TNL_TRY(self.run_layers(batch, state));
+  TNL_TRY(self.run_layers(batch, links));
   if (logits.empty()) return {};
   Matrix picked = self.rows(self.a.output);
   if (!all_logits) {
@@ -269,20 +313,25 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
 
 Status Execution::losses(const TokenBatch& batch, ModelState* state, std::span<double> losses) {
   Impl& self = *impl_;
-  TNL_TRY(self.begin(batch, state, /*need_targets=*/true));
+  const StateLinks links{.all = state};
+  TNL_TRY(self.begin(batch, links, /*need_targets=*/true));
   if (losses.size() != batch.tokens.size()) {
     return invalid_argument(
         fmt::format("losses: found room for {}, expected {}", losses.size(), batch.tokens.size()));
   }
-  TNL_TRY(self.run_layers(batch, state));
-  const Matrix normed = self.rows(self.a.normed);
-  self.backend.srmsnorm(self.rows(self.a.output), self.config().norm_eps, normed);
-  self.for_logits(normed, [&](std::int64_t first, const Matrix& block) {
-    const auto count = static_cast<std::size_t>(block.rows);
-    self.backend.cross_entropy(block, batch.targets.subspan(first, count), 0.0,
-                               losses.subspan(first, count));
-  });
+  TNL_TRY(self.run_layers(batch, links));
+  self.losses_of_output(batch, losses);
   return {};
+}
+
+void Execution::Impl::losses_of_output(const TokenBatch& batch, std::span<double> losses) {
+  const Matrix normed = rows(a.normed);
+  backend.srmsnorm(rows(a.output), config().norm_eps, normed);
+  for_logits(normed, [&](std::int64_t first, const Matrix& block) {
+    const auto count = static_cast<std::size_t>(block.rows);
+    backend.cross_entropy(block, batch.targets.subspan(first, count), 0.0,
+                          losses.subspan(first, count));
+  });
 }
 
 }  // namespace tnl

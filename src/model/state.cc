@@ -29,10 +29,18 @@ Result<ModelState> ModelState::create(const Model& model, std::int64_t sequences
   return state;
 }
 
+void ModelState::copy_to(void* block) const {
+  if (buffer_.bytes() > 0) std::memcpy(block, buffer_.data(), buffer_.bytes());
+}
+
+void ModelState::copy_from(const void* block) {
+  if (buffer_.bytes() > 0) std::memcpy(buffer_.data(), block, buffer_.bytes());
+}
+
 Result<ModelState> ModelState::copy() const {
   ModelState other;
   TNL_ASSIGN(other.buffer_, Buffer::allocate(buffer_.bytes(), "a copy of a state"));
-  if (buffer_.bytes() > 0) std::memcpy(other.buffer_.data(), buffer_.data(), buffer_.bytes());
+  other.copy_from(buffer_.data());
   char* next = static_cast<char*>(other.buffer_.data());
   for (TensorView view : layers_) {
     view.data = next;

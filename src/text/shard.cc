@@ -153,6 +153,11 @@ Status ShardReader::read(std::int64_t begin, std::int64_t end,
                              begin + bad, vocab));
 }
 
+void ShardReader::prefetch(std::int64_t begin, std::int64_t end) const {
+  file_.prefetch(sizeof header_ + static_cast<std::size_t>(begin * header_.token_bytes),
+                 static_cast<std::size_t>((end - begin) * header_.token_bytes));
+}
+
 Status ShardReader::verify() const {
   const auto body = file_.bytes().subspan(sizeof header_);
   const std::uint64_t found = checksum(kChecksumStart, body.data(), body.size());

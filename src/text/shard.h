@@ -76,6 +76,8 @@ class ShardReader {
   Result<Range> document(std::int64_t index) const;
   // Appends the ids of [begin, end), which document() gave; an id out of range is an error.
   Status read(std::int64_t begin, std::int64_t end, std::vector<std::int32_t>& ids) const;
+  // Asks the system to have them in memory soon.
+  void prefetch(std::int64_t begin, std::int64_t end) const;
   // Reads everything.
   Status verify() const;
 

@@ -168,6 +168,7 @@ std::string config_fingerprint(const TrainConfig& config) {
   numbers.keep_checkpoints = defaults.keep_checkpoints;
   numbers.eval_every = defaults.eval_every;
   numbers.eval_tokens = defaults.eval_tokens;
+  numbers.state_memory = defaults.state_memory;
   return crc_text(train_config_json(numbers));
 }
 

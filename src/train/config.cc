@@ -18,6 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr std::int64_t kMostSettingsBytes = 1 << 20;
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
 constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
+constexpr std::int64_t kMostMebibytes = std::int64_t{1} << 40;
 
 std::string shown(const Json& value) {
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
@@ -199,12 +200,14 @@ Status validate(const TrainConfig& c) {
   TNL_TRY(check_at_least("steps", c.steps, 1, kMostSteps));
   TNL_TRY(check_at_least("sequence_length", c.sequence_length, 1, kMostTokens));
   TNL_TRY(check_at_least("batch_tokens", c.batch_tokens, 1, kMostTokens));
-  if (c.sequence_length > c.batch_tokens) {
+  if (!c.whole_documents && c.sequence_length > c.batch_tokens) {
     return invalid_argument(
         fmt::format("sequence_length: found {}, expected at most batch_tokens ({})",
                     c.sequence_length, c.batch_tokens));
   }
   TNL_TRY(check_at_least("accumulate", c.accumulate, 1, kMostSteps));
+  TNL_TRY(check_at_least("sequence_chunk", c.sequence_chunk, 0, kMostTokens));
+  TNL_TRY(check_at_least("state_memory", c.state_memory, 0, kMostMebibytes));
   TNL_TRY(check_optimizer(c));
   TNL_TRY(check_at_least("eval_every", c.eval_every, 0, kMostSteps));
   TNL_TRY(check_at_least("eval_tokens", c.eval_tokens, 0, kMostTokens));

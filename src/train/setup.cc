@@ -1,5 +1,7 @@
 #include "train/setup.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "backend/backend.h"
@@ -71,6 +73,31 @@ Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
   TNL_ASSIGN(ModelConfig model, std::move(chosen));
   if (config.paper_slopes) model.slopes = SlopeSchedule::kPaperLinear;
   return Model::create(model, device, config.seed);
+}
+
+LoaderOptions loader_options(const TrainConfig& config, Dataset::Split split) {
+  return {.split = split,
+          .sequence_length = config.sequence_length,
+          .batch_tokens = config.batch_tokens,
+          .seed = config.seed,
+          .once = split == Dataset::Split::kHeldOut,
+          .whole_documents = config.whole_documents};
+}
+
+std::int64_t tokens_per_pass(const TrainConfig& config) {
+  if (config.sequence_chunk == 0) return config.batch_tokens;
+  return config.whole_documents ? config.sequence_chunk
+                                : std::min(config.sequence_chunk, config.batch_tokens);
+}
+
+LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline,
+                          DataBatch& buffer) {
+  return {.cu_seqlens = outline.cu_seqlens,
+          .read = [&](std::int64_t begin, std::int64_t end) -> Result<TokenBatch> {
+            TNL_TRY(loader.read(outline, begin, end, buffer));
+            return TokenBatch{
+                .tokens = buffer.tokens, .cu_seqlens = {}, .targets = buffer.targets, .mask = {}};
+          }};
 }
 
 Status check_train_device(const Device& device) {

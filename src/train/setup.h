@@ -1,10 +1,12 @@
-// What a run is made of: its data and its model, checked against each other.
+// What a run is made of: its data and its model, checked against each other, and the bridge between
+// the two.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "model/execution.h"
 #include "text/dataset.h"
 #include "tnl/model.h"
 #include "tnl/tokenizer.h"
@@ -23,6 +25,12 @@ Result<TrainData> open_train_data(const TrainConfig& config);
 // gets what was chosen for the user.
 Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
                                const Device& device, std::vector<std::string>& notes);
+
+// How the data loader and the execution see the settings.
+LoaderOptions loader_options(const TrainConfig& config, Dataset::Split split);
+std::int64_t tokens_per_pass(const TrainConfig& config);
+// Tokens of an outline, read into `buffer` piece by piece.
+LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline, DataBatch& buffer);
 
 // Training is f32 arithmetic on f32 parameters.
 Status check_train_device(const Device& device);

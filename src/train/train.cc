@@ -41,7 +41,7 @@ Result<TrainResult> train_start(const TrainConfig& given, const fs::path& run_pa
   TNL_ASSIGN(const TrainData data, open_train_data(config));
   std::vector<std::string> notes;
   TNL_ASSIGN(Model model, make_train_model(config, data, device, notes));
-  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model)));
+  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model), run_path));
 
   const RunDirectory run{run_path};
   TNL_TRY(make_directories(run.root));
@@ -66,7 +66,7 @@ Result<TrainResult> train_resume(const fs::path& run_path, const Device& device,
                            : make_train_model(config, data, device, notes);
   TNL_ASSIGN(Model model, std::move(made));
   if (!checkpoint) notes.push_back("the run has no checkpoint yet: it starts at step 0");
-  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model)));
+  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model), run_path));
   return trainer.run(run, checkpoint, std::move(notes), callback);
 }
 

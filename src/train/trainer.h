@@ -27,7 +27,8 @@ class Trainer {
  public:
   // Takes all memory of the run and writes nothing. The model is as before the first step, or the
   // checkpoint's, in f32.
-  static Result<Trainer> create(const TrainConfig& config, const TrainData& data, Model master);
+  static Result<Trainer> create(const TrainConfig& config, const TrainData& data, Model master,
+                                const std::filesystem::path& run);
 
   // From the checkpoint, or the first step without one, to the last step or until the callback says
   // false. The caller holds the run's lock. `notes` go out with the first callback.
@@ -40,10 +41,13 @@ class Trainer {
 
   Status restore(const FoundCheckpoint& checkpoint, std::vector<std::string>& notes);
   Status open_metrics(const RunDirectory& run, std::vector<std::string>& notes);
-  Result<MetricsLine> step();
-  // Fills batches_ for one step; the number of targets in them.
-  Result<std::int64_t> load_batches();
-  Status update(MetricsLine& line);
+  // `go_on` gets the share of the step that is done; false is kInterrupted, and nothing was
+  // changed.
+  Result<MetricsLine> step(const std::function<bool(double)>& go_on);
+  // Fills outlines_ for one step; the number of targets in them.
+  Result<std::int64_t> outline_batches();
+  std::int64_t tokens_of_step() const;
+  Status update(MetricsLine& line, const std::function<bool(double)>& go_on);
   Status evaluate(MetricsLine& line);
   Status check_diverged(const MetricsLine& line) const;
   Status save(const RunDirectory& run);
@@ -62,9 +66,10 @@ class Trainer {
   std::optional<MetricsLog> metrics_;
   CheckpointState state_;
   Pace pace_;
-  std::vector<DataBatch> batches_;    // the micro-batches of a step
-  std::int64_t saved_step_ = -1;      // of the newest checkpoint
-  std::int64_t published_step_ = -1;  // of run/model, as far as this process wrote it
+  std::vector<BatchOutline> outlines_;  // the micro-batches of a step
+  DataBatch buffer_;                    // the tokens of a pass
+  std::int64_t saved_step_ = -1;        // of the newest checkpoint
+  std::int64_t published_step_ = -1;    // of run/model, as far as this process wrote it
 };
 
 }  // namespace tnl
