@@ -5,10 +5,16 @@
 #include "core/try.h"
 
 namespace tnl {
-std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens) {
-  constexpr std::int64_t kMostElements = std::int64_t{4} << 20;
-  return std::clamp<std::int64_t>(kMostElements / config.vocab_size, 1,
-                                  std::max<std::int64_t>(tokens, 1));
+
+std::int64_t logit_rows(const ModelConfig& config, const ActivationPlan& plan) {
+  const std::int64_t most_elements = std::int64_t{plan.on_gpu ? 512 : 4} << 20;
+  const std::int64_t tokens = std::max<std::int64_t>(plan.tokens, 1);
+  const std::int64_t most = std::clamp<std::int64_t>(most_elements / config.vocab_size, 1, tokens);
+  if (!plan.on_gpu) return most;
+  constexpr std::int64_t kTile = 128;  // rows a matrix product likes to have
+  const std::int64_t blocks = (tokens + most - 1) / most;
+  const std::int64_t even = (tokens + blocks - 1) / blocks;
+  return std::min(tokens, (even + kTile - 1) / kTile * kTile);
 }
 
 namespace {
@@ -27,10 +33,10 @@ class Placer {
         {&matrix, arena_.add(static_cast<std::size_t>(rows * cols * dtype_size(dtype_)))});
   }
 
-  Status allocate(const char* purpose) {
-    TNL_TRY(arena_.allocate(purpose));
-    for (const Piece& piece : pieces_) piece.matrix->data = arena_.at(piece.offset);
-    return {};
+  void set_addresses(void* memory) {
+    for (const Piece& piece : pieces_) {
+      piece.matrix->data = static_cast<char*>(memory) + piece.offset;
+    }
   }
 
  private:
@@ -83,10 +89,10 @@ void add_gradients(Placer& placer, const ModelConfig& config, Activations& a) {
   placer.add(a.d_product, config.glu);
 }
 
-void add_all(Placer& placer, const ModelConfig& config, std::int64_t tokens, std::int64_t sequences,
-             bool training, Activations& a) {
+void add_all(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
+             Activations& a) {
   a.layers.resize(static_cast<std::size_t>(config.layers));
-  if (training) {
+  if (plan.training) {
     for (std::int64_t layer = 0; layer < config.layers; ++layer) {
       placer.add(a.layers[layer].input, config.width);
       placer.add(a.layers[layer].middle, config.width);
@@ -100,27 +106,27 @@ void add_all(Placer& placer, const ModelConfig& config, std::int64_t tokens, std
   placer.add(a.normed, config.width);
   placer.add(a.gated, config.hidden);
   placer.add(a.product, config.glu);
-  placer.add(a.last, sequences, config.width);
-  placer.add(a.logits, logit_rows(config, tokens), config.vocab_size);
+  placer.add(a.last, plan.sequences, config.width);
+  placer.add(a.logits, logit_rows(config, plan), config.vocab_size);
 }
 
 }  // namespace
 
-std::size_t activation_bytes(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                             std::int64_t sequences, bool training) {
+std::size_t activation_bytes(const ModelConfig& config, const ActivationPlan& plan) {
   Activations planned;
-  Placer placer(planned.arena, dtype, tokens);
-  add_all(placer, config, tokens, sequences, training, planned);
-  return planned.arena.bytes();
+  Placer placer(planned.plan, plan.dtype, plan.tokens);
+  add_all(placer, config, plan, planned);
+  return planned.plan.bytes();
 }
 
-Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                         std::int64_t sequences, bool training, Activations& a) {
-  Placer placer(a.arena, dtype, tokens);
-  add_all(placer, config, tokens, sequences, training, a);
-  TNL_TRY(placer.allocate("activations"));
+Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
+                         const Device& device, Activations& a) {
+  Placer placer(a.plan, plan.dtype, plan.tokens);
+  add_all(placer, config, plan, a);
+  TNL_ASSIGN(a.memory, DeviceBuffer::allocate(device, a.plan.bytes(), "activations"));
+  placer.set_addresses(a.memory.data());
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    if (!training) {  // one set, and the residual stream is updated in place
+    if (!plan.training) {  // one set, and the residual stream is updated in place
       a.layers[layer] = a.layers[0];
       a.layers[layer].input = a.layers[layer].middle = a.output;
       a.layers[layer].q.cols = a.layers[layer].q.row_stride = a.layers[layer].k.cols =

@@ -39,17 +39,27 @@ struct Activations {
   Matrix d_v, d_o, d_gated;   // [T, hidden]
   Matrix d_glu, d_product;    // [T, 2 glu], [T, glu]
 
-  Arena arena;
+  Arena plan;  // where each lies in `memory`
+  DeviceBuffer memory;
 };
 
-// Rows of logits computed at a time, so that a block stays within a few megabytes.
-std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens);
+// What activations are placed for.
+struct ActivationPlan {
+  DType dtype = DType::kF32;
+  std::int64_t tokens = 0;
+  std::int64_t sequences = 0;
+  bool training = false;
+  bool on_gpu = false;
+};
+
+// Rows of logits computed at a time, so that a block stays within a few megabytes, and on a GPU
+// within one gigabyte, where fewer blocks also mean fewer passes over the gradient of the head.
+std::int64_t logit_rows(const ModelConfig& config, const ActivationPlan& plan);
 
 // What place_activations would allocate.
-std::size_t activation_bytes(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                             std::int64_t sequences, bool training);
+std::size_t activation_bytes(const ModelConfig& config, const ActivationPlan& plan);
 
-Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                         std::int64_t sequences, bool training, Activations& activations);
+Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
+                         const Device& device, Activations& activations);
 
 }  // namespace tnl

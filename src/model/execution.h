@@ -10,7 +10,6 @@
 #include <span>
 #include <vector>
 
-#include "core/buffer.h"
 #include "tnl/model.h"
 #include "tnl/status.h"
 
@@ -43,23 +42,26 @@ class ModelState {
   std::int64_t sequences() const { return static_cast<std::int64_t>(positions_.size()); }
   std::span<std::int64_t> positions() { return positions_; }
   std::span<const std::int64_t> positions() const { return positions_; }
-  // [N, H, K, V] of the layer, in the backend's state dtype.
+  // [N, H, K, V] of the layer, of the backend's sum_dtype, in memory of the device.
   const TensorView& layer(std::int64_t index) const { return layers_[index]; }
   std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }
-  // All layers as one block, for who keeps states elsewhere.
+  // All layers as one block of the host, for who keeps states elsewhere.
   std::size_t bytes() const { return buffer_.bytes(); }
-  void copy_to(void* block) const;
-  void copy_from(const void* block);
+  Status copy_to(void* block) const;
+  Status copy_from(const void* block);
   Result<ModelState> copy() const;
   void reset();
 
  private:
-  Buffer buffer_;
+  explicit ModelState(const Device& device) : device_(device) {}
+
+  Device device_;
+  DeviceBuffer buffer_;
   std::vector<TensorView> layers_;
   std::vector<std::int64_t> positions_;
 };
 
-// Gradients in the compute dtype (f32; f64 on reference), laid out as Model::parameters().
+// Gradients in f32 (f64 on reference), in memory of the device, laid out as Model::parameters().
 class Gradients {
  public:
   static Result<Gradients> create(const Model& model);
@@ -72,7 +74,10 @@ class Gradients {
   void* data() const;  // of the first
 
  private:
-  Buffer buffer_;
+  explicit Gradients(const Device& device) : device_(device) {}
+
+  Device device_;
+  DeviceBuffer buffer_;
   std::vector<TensorView> tensors_;
 };
 
