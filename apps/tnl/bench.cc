@@ -75,6 +75,7 @@ void add_bench(CLI::App& app) {
   add_attention(*bench);
   add_memory_bench(*bench);
   add_generate_bench(*bench);
+  add_train_bench(*bench);
 }
 
 }  // namespace tnl::command
