@@ -84,6 +84,22 @@ double flops_per_token(const ModelConfig& config) {
   return 6 * matrices + 3 * attention;
 }
 
+// Numbers as a new model's, but the same million of them over and over: a model of any size is made
+// in no time.
+Model random_model(const ModelConfig& config, const Device& device) {
+  Model model = Model::share(require(Model::Impl::allocate(config, device, DType::kF32)));
+  std::vector<float> numbers(std::size_t{1} << 20);
+  Rng rng(1);
+  for (float& number : numbers) number = static_cast<float>(config.init_std * rng.normal());
+  const DeviceBuffer& memory = model.impl().memory;
+  const std::size_t piece = numbers.size() * sizeof(float);
+  for (std::size_t done = 0; done < memory.bytes(); done += piece) {
+    require(device.upload(static_cast<char*>(memory.data()) + done, numbers.data(),
+                          std::min(piece, memory.bytes() - done)));
+  }
+  return model;
+}
+
 struct Batch {
   std::vector<std::int32_t> tokens, targets;
   std::vector<std::int64_t> cu_seqlens;
@@ -115,7 +131,7 @@ struct Run {
   Optimizer optimizer;
 
   static Run create(const ModelConfig& config, const Device& device, std::int64_t tokens) {
-    Model master = require(Model::create(config, device, 1));
+    Model master = random_model(config, device);
     Model model = require(convert_model(master, device.backend().compute_dtype()));
     Gradients gradients = require(Gradients::create(model));
     Execution execution = require(

@@ -66,7 +66,9 @@ struct SplitArgs {
   std::span<const std::int64_t> positions;  // [tokens], read with LRPE only
   std::span<const std::uint8_t> mask;       // [tokens], 0 zeroes the row of v; empty: all 1
   Matrix q, k;                              // [tokens, heads * K], K = head_dim or 2 * head_dim
-  Matrix v;                                 // [tokens, heads * head_dim]
+  // [tokens, heads * head_dim]. On a GPU and without silu_v it may be the third block of the
+  // projection itself, and its gradient that of d_projection.
+  Matrix v;
 };
 
 struct AdamWArgs {

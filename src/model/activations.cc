@@ -58,8 +58,8 @@ std::int64_t widest_key(const ModelConfig& config) {
   return widest;
 }
 
-void add_layer(Placer& placer, const ModelConfig& config, std::int64_t key_width,
-               LayerActivations& layer) {
+void add_layer(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
+               std::int64_t key_width, LayerActivations& layer) {
   placer.add(layer.projection, (config.generation == Generation::kTnl ? 4 : 3) * config.hidden);
   if (config.generation == Generation::kTnl3) {
     placer.add(layer.gate_low, config.gate);
@@ -67,12 +67,13 @@ void add_layer(Placer& placer, const ModelConfig& config, std::int64_t key_width
   }
   placer.add(layer.q, key_width);
   placer.add(layer.k, key_width);
-  placer.add(layer.v, config.hidden);
+  if (!plan.v_in_place(config)) placer.add(layer.v, config.hidden);
   placer.add(layer.o, config.hidden);
   placer.add(layer.glu, 2 * config.glu);
 }
 
-void add_gradients(Placer& placer, const ModelConfig& config, Activations& a) {
+void add_gradients(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
+                   Activations& a) {
   placer.add(a.d_stream, config.width);
   placer.add(a.d_normed, config.width);
   placer.add(a.d_projection, (config.generation == Generation::kTnl ? 4 : 3) * config.hidden);
@@ -82,7 +83,7 @@ void add_gradients(Placer& placer, const ModelConfig& config, Activations& a) {
   }
   placer.add(a.d_q, widest_key(config));
   placer.add(a.d_k, widest_key(config));
-  placer.add(a.d_v, config.hidden);
+  if (!plan.v_in_place(config)) placer.add(a.d_v, config.hidden);
   placer.add(a.d_o, config.hidden);
   placer.add(a.d_gated, config.hidden);
   placer.add(a.d_glu, 2 * config.glu);
@@ -96,11 +97,11 @@ void add_all(Placer& placer, const ModelConfig& config, const ActivationPlan& pl
     for (std::int64_t layer = 0; layer < config.layers; ++layer) {
       placer.add(a.layers[layer].input, config.width);
       placer.add(a.layers[layer].middle, config.width);
-      add_layer(placer, config, config.heads * config.key_dim(layer), a.layers[layer]);
+      add_layer(placer, config, plan, config.heads * config.key_dim(layer), a.layers[layer]);
     }
-    add_gradients(placer, config, a);
+    add_gradients(placer, config, plan, a);
   } else {
-    add_layer(placer, config, widest_key(config), a.layers[0]);
+    add_layer(placer, config, plan, widest_key(config), a.layers[0]);
   }
   placer.add(a.output, config.width);
   placer.add(a.normed, config.width);
@@ -135,6 +136,12 @@ Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
     if (config.generation == Generation::kTnl) {
       a.layers[layer].gate = a.layers[layer].projection.columns(3 * config.hidden, config.hidden);
     }
+    if (plan.v_in_place(config)) {
+      a.layers[layer].v = a.layers[layer].projection.columns(2 * config.hidden, config.hidden);
+    }
+  }
+  if (plan.training && plan.v_in_place(config)) {
+    a.d_v = a.d_projection.columns(2 * config.hidden, config.hidden);
   }
   return {};
 }

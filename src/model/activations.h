@@ -50,6 +50,11 @@ struct ActivationPlan {
   std::int64_t sequences = 0;
   bool training = false;
   bool on_gpu = false;
+
+  // v is the projection's own third block: where nothing is done to it, nothing is copied.
+  bool v_in_place(const ModelConfig& config) const {
+    return on_gpu && config.generation == Generation::kTnl;
+  }
 };
 
 // Rows of logits computed at a time, so that a block stays within a few megabytes, and on a GPU

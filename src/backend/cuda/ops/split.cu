@@ -213,6 +213,22 @@ bool wide(const SplitArgs& args, const Matrix& d_projection, std::int64_t count)
          aligned(args.k) && aligned(args.v) && aligned(d_projection);
 }
 
+// The columns of the projection that Activate has to do: [first, end). LRPE does q and k itself,
+// and where v is the projection's own third block (or its gradient's) there is nothing to do for
+// it.
+struct Columns {
+  std::int64_t first, count;
+};
+
+Columns columns_to_activate(const SplitArgs& args, const Matrix& projection) {
+  const std::int64_t width = args.heads * args.head_dim;
+  const bool in_place = args.v.data == projection.columns(2 * width, width).data;
+  TNL_CHECK(!in_place || !args.silu_v);
+  const std::int64_t first = args.theta != nullptr ? 2 * width : 0;
+  const std::int64_t end = in_place && args.mask.empty() ? 2 * width : 3 * width;
+  return {first, end - first};
+}
+
 std::int64_t theta_parts(std::int64_t tokens) {
   return (tokens + kThetaTokens - 1) / kThetaTokens;
 }
@@ -226,9 +242,9 @@ Status split(const SplitArgs& args, cudaStream_t stream) {
     using T = decltype(type);
     return with_vectors<kVector<T>>(wide(args, {}, kVector<T>), [&](auto count) -> Status {
       const SplitViews<T> m = views<T>(args, {});
-      const std::int64_t first = args.theta != nullptr ? 2 * width : 0;
-      TNL_TRY(launch_elementwise<count()>(tokens, 3 * width - first,
-                                          Activate<T, count(), false>{m, first}, "split", stream));
+      const Columns columns = columns_to_activate(args, args.projection);
+      TNL_TRY(launch_elementwise<count()>(
+          tokens, columns.count, Activate<T, count(), false>{m, columns.first}, "split", stream));
       if (args.theta == nullptr) return {};
       return launch_elementwise<count()>(tokens, width, Rotate<T, count()>{m}, "split with LRPE",
                                          stream);
@@ -253,9 +269,9 @@ Status split_backward(const SplitArgs& args, const Matrix& d_projection, const M
     return with_vectors<kVector<T>>(
         wide(args, d_projection, kVector<T>), [&](auto count) -> Status {
           const SplitViews<T> m = views<T>(args, d_projection);
-          const std::int64_t first = args.theta != nullptr ? 2 * width : 0;
-          TNL_TRY(launch_elementwise<count()>(tokens, 3 * width - first,
-                                              Activate<T, count(), true>{m, first},
+          const Columns columns = columns_to_activate(args, d_projection);
+          TNL_TRY(launch_elementwise<count()>(tokens, columns.count,
+                                              Activate<T, count(), true>{m, columns.first},
                                               "split_backward", stream));
           if (args.theta == nullptr) return {};
           const std::int64_t parts = theta_parts(tokens);
