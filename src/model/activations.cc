@@ -1,6 +1,7 @@
 #include "model/activations.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/try.h"
 
@@ -124,7 +125,13 @@ Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
                          const Device& device, Activations& a) {
   Placer placer(a.plan, plan.dtype, plan.tokens);
   add_all(placer, config, plan, a);
-  TNL_ASSIGN(a.memory, DeviceBuffer::allocate(device, a.plan.bytes(), "activations"));
+  auto memory = DeviceBuffer::allocate(device, a.plan.bytes(), "activations");
+  if (!memory.ok()) {
+    return {memory.status().code(), memory.status().message() +
+                                        "; fewer tokens a pass need less: a smaller batch_tokens, "
+                                        "or sequence_chunk"};
+  }
+  a.memory = std::move(memory).value();
   placer.set_addresses(a.memory.data());
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     if (!plan.training) {  // one set, and the residual stream is updated in place

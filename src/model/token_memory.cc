@@ -6,13 +6,24 @@
 #include "core/try.h"
 
 namespace tnl {
+namespace {
+
+// Every array begins at its alignment.
+std::int64_t rounded(std::int64_t tokens) {
+  return (tokens + 7) / 8 * 8;
+}
+
+}  // namespace
 
 Result<TokenMemory> TokenMemory::create(const Device& device, std::int64_t tokens) {
-  TokenMemory made(device, (tokens + 7) / 8 * 8);  // every array begins at its alignment
-  const auto bytes = static_cast<std::size_t>(made.room_ * kBytes);
-  TNL_ASSIGN(made.memory_, DeviceBuffer::allocate(device, bytes, "token ids and losses"));
-  made.staging_.resize(bytes);
+  TokenMemory made(device, rounded(tokens));
+  TNL_ASSIGN(made.memory_, DeviceBuffer::allocate(device, bytes(tokens), "token ids and losses"));
+  made.staging_.resize(bytes(tokens));
   return made;
+}
+
+std::size_t TokenMemory::bytes(std::int64_t tokens) {
+  return static_cast<std::size_t>(rounded(tokens) * kBytes);
 }
 
 // One copy for all of it; where little of the room is used, only as far as that reaches.

@@ -13,6 +13,7 @@ namespace tnl {
 
 class TokenMemory {
  public:
+  static std::size_t bytes(std::int64_t tokens);
   // Room for `tokens` tokens.
   static Result<TokenMemory> create(const Device& device, std::int64_t tokens);
 

@@ -61,17 +61,24 @@ Result<TrainData> open_train_data(const TrainConfig& config) {
   return TrainData{std::move(dataset), std::move(tokenizer)};
 }
 
-Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
-                               const Device& device, std::vector<std::string>& notes) {
+Result<ModelConfig> train_model_config(const TrainConfig& config, const TrainData& data,
+                                       std::vector<std::string>& notes) {
   if (!config.init.empty()) {
-    TNL_ASSIGN(const ModelConfig stored, read_model_config(config.init));
+    TNL_ASSIGN(ModelConfig stored, read_model_config(config.init));
     TNL_TRY(check_vocabulary(config.init, stored.vocab_size, config, data));
-    return Model::load(config.init, device, {.dtype = DType::kF32});
+    return stored;
   }
   Result<ModelConfig> chosen =
       config.config.empty() ? preset_config(config, data, notes) : file_config(config, data);
   TNL_ASSIGN(ModelConfig model, std::move(chosen));
   if (config.paper_slopes) model.slopes = SlopeSchedule::kPaperLinear;
+  return model;
+}
+
+Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
+                               const Device& device, std::vector<std::string>& notes) {
+  TNL_ASSIGN(const ModelConfig model, train_model_config(config, data, notes));
+  if (!config.init.empty()) return Model::load(config.init, device, {.dtype = DType::kF32});
   return Model::create(model, device, config.seed);
 }
 

@@ -21,6 +21,10 @@ struct TrainData {
 
 Result<TrainData> open_train_data(const TrainConfig& config);
 
+// The shape of the model. `notes` gets what was chosen for the user.
+Result<ModelConfig> train_model_config(const TrainConfig& config, const TrainData& data,
+                                       std::vector<std::string>& notes);
+
 // The model before the first step: new from a preset or a config, or loaded from `init`. `notes`
 // gets what was chosen for the user.
 Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
