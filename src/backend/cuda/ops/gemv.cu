@@ -36,9 +36,7 @@ __global__ void __launch_bounds__(kThreads) gemv_kernel(GemvViews<T, W> m) {
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      float values[kCount];
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) values[i] = to_float(m.x.row(r)[at + i]);
+      const auto values = Vector<T, kCount>::load(m.x.row(r) + at);
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
 #pragma unroll
@@ -88,8 +86,10 @@ Status gemv(double alpha, const Matrix& a, const Matrix& b, double beta, const M
     return with_stored_type(b.dtype, [&](auto weight_type) {
       using T = decltype(type);
       using W = decltype(weight_type);
-      const auto kernel = has_vectors(b, kVector<W>) ? kernel_for<T, W, kVector<W>>(a.rows)
-                                                     : kernel_for<T, W, 1>(a.rows);
+      constexpr int kWide = kVector<W>;
+      const auto kernel = has_vectors(a, kWide) && has_vectors(b, kWide)
+                              ? kernel_for<T, W, kWide>(a.rows)
+                              : kernel_for<T, W, 1>(a.rows);
       constexpr std::int64_t kBlockColumns = kThreads / 32 * kColumns;
       const auto blocks = static_cast<unsigned>((c.cols + kBlockColumns - 1) / kBlockColumns);
       kernel<<<blocks, kThreads, 0, stream>>>({view<T>(a), view<W>(b), view<T>(c), c.rows, c.cols,
