@@ -16,6 +16,7 @@
 #include "tnl/bench_length.h"
 #include "tnl/cli.h"
 #include "train/optimizer.h"
+#include "train/setup.h"
 
 namespace tnl::command {
 namespace {
@@ -28,6 +29,7 @@ struct Options {
   std::int64_t batch_tokens = 4096;
   int steps = 6, warmup = 3;
   bool untied = false, no_lrpe = false, json = false;
+  std::string recompute = "none";
   DeviceFlags device;
 };
 
@@ -130,12 +132,16 @@ struct Run {
   Execution execution;
   Optimizer optimizer;
 
-  static Run create(const ModelConfig& config, const Device& device, std::int64_t tokens) {
+  static Run create(const ModelConfig& config, const Device& device, const Options& options) {
+    const std::int64_t tokens = options.batch_tokens;
     Model master = random_model(config, device);
     Model model = require(convert_model(master, device.backend().compute_dtype()));
     Gradients gradients = require(Gradients::create(model));
     Execution execution = require(
-        Execution::create(model, {.tokens = tokens, .sequences = tokens, .training = true}));
+        Execution::create(model, {.tokens = tokens,
+                                  .sequences = tokens,
+                                  .training = true,
+                                  .recompute = recompute_of({.recompute = options.recompute})}));
     Optimizer optimizer =
         require(Optimizer::create(device, optimizer_tensors(master, model, gradients), {}));
     return {std::move(master), std::move(model), std::move(gradients), std::move(execution),
@@ -182,7 +188,7 @@ void bench_train(const Options& options) {
   if (options.no_lrpe) config.lrpe.assign(config.lrpe.size(), 0);
   const Device device = options.device.open();
   const double rate = matrix_rate(device);
-  Run run = Run::create(config, device, options.batch_tokens);
+  Run run = Run::create(config, device, options);
   const std::string where = device.properties().kind == DeviceKind::kCuda
                                 ? device.properties().gpu.model
                                 : device.properties().cpu_target;
@@ -245,6 +251,9 @@ void add_train_bench(CLI::App& bench) {
       ->capture_default_str();
   command->add_option("--warmup", options->warmup, "steps before them")
       ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  command->add_option("--recompute", options->recompute, "as for tnl train")
+      ->check(CLI::IsMember({"none", "selective", "full"}))
       ->capture_default_str();
   command->add_flag("--json", options->json, "print JSON in place of a table");
   options->device.add(*command);

@@ -38,7 +38,10 @@ struct TrainConfig {
   // cost a third more.
   bool whole_documents = false;
   std::int64_t sequence_chunk = 0;  // 0: a whole micro-batch; with whole_documents: batch_tokens
-  std::int64_t state_memory = 64;   // MiB of states between chunks; the rest goes to a file
+  // What the backward half of a pass computes again in place of keeping it: "none", "selective"
+  // (what is cheap) or "full" (every layer, from its input). The same bits, in less memory.
+  std::string recompute = "none";
+  std::int64_t state_memory = 64;  // MiB of states between chunks; the rest goes to a file
 
   // AdamW; no decay on the embedding table (nor a head tied to it) and on LRPE frequencies.
   double learning_rate = 3e-3;

@@ -59,16 +59,21 @@ std::int64_t widest_key(const ModelConfig& config) {
   return widest;
 }
 
-void add_layer(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
-               std::int64_t key_width, LayerActivations& layer) {
+// q, k and v, which follow from the projection.
+void add_operands(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
+                  std::int64_t key_width, LayerActivations& layer) {
+  placer.add(layer.q, key_width);
+  placer.add(layer.k, key_width);
+  if (!plan.v_in_place(config)) placer.add(layer.v, config.hidden);
+}
+
+// The rest, but for the residual stream.
+void add_layer(Placer& placer, const ModelConfig& config, LayerActivations& layer) {
   placer.add(layer.projection, (config.generation == Generation::kTnl ? 4 : 3) * config.hidden);
   if (config.generation == Generation::kTnl3) {
     placer.add(layer.gate_low, config.gate);
     placer.add(layer.gate, config.hidden);
   }
-  placer.add(layer.q, key_width);
-  placer.add(layer.k, key_width);
-  if (!plan.v_in_place(config)) placer.add(layer.v, config.hidden);
   placer.add(layer.o, config.hidden);
   placer.add(layer.glu, 2 * config.glu);
 }
@@ -91,19 +96,29 @@ void add_gradients(Placer& placer, const ModelConfig& config, const ActivationPl
   placer.add(a.d_product, config.glu);
 }
 
+// Whether every layer has operands, and the rest, of its own.
+bool keeps_operands(const ActivationPlan& plan) {
+  return plan.training && plan.recompute == Recompute::kNone;
+}
+bool keeps_layers(const ActivationPlan& plan) {
+  return plan.training && plan.recompute != Recompute::kFull;
+}
+
 void add_all(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
              Activations& a) {
   a.layers.resize(static_cast<std::size_t>(config.layers));
-  if (plan.training) {
-    for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-      placer.add(a.layers[layer].input, config.width);
-      placer.add(a.layers[layer].middle, config.width);
-      add_layer(placer, config, plan, config.heads * config.key_dim(layer), a.layers[layer]);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    LayerActivations& act = a.layers[layer];
+    if (plan.training) placer.add(act.input, config.width);
+    if (keeps_layers(plan) || (plan.training && layer == 0)) placer.add(act.middle, config.width);
+    if (keeps_layers(plan) || layer == 0) add_layer(placer, config, act);
+    if (keeps_operands(plan)) {
+      add_operands(placer, config, plan, config.heads * config.key_dim(layer), act);
+    } else if (layer == 0) {
+      add_operands(placer, config, plan, widest_key(config), act);
     }
-    add_gradients(placer, config, plan, a);
-  } else {
-    add_layer(placer, config, plan, widest_key(config), a.layers[0]);
   }
+  if (plan.training) add_gradients(placer, config, plan, a);
   placer.add(a.output, config.width);
   placer.add(a.normed, config.width);
   placer.add(a.gated, config.hidden);
@@ -133,18 +148,27 @@ Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
   }
   a.memory = std::move(memory).value();
   placer.set_addresses(a.memory.data());
+  const LayerActivations first = a.layers[0];
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    if (!plan.training) {  // one set, and the residual stream is updated in place
-      a.layers[layer] = a.layers[0];
-      a.layers[layer].input = a.layers[layer].middle = a.output;
-      a.layers[layer].q.cols = a.layers[layer].q.row_stride = a.layers[layer].k.cols =
-          a.layers[layer].k.row_stride = config.heads * config.key_dim(layer);
+    LayerActivations& act = a.layers[layer];
+    if (!keeps_layers(plan)) {
+      const Matrix input = act.input;
+      act = first;
+      act.input = input;
+    }
+    if (!plan.training) act.input = act.middle = a.output;  // updated in place
+    if (!keeps_operands(plan)) {
+      act.q = first.q;
+      act.k = first.k;
+      act.v = first.v;
+      act.q.cols = act.q.row_stride = act.k.cols = act.k.row_stride =
+          config.heads * config.key_dim(layer);
     }
     if (config.generation == Generation::kTnl) {
-      a.layers[layer].gate = a.layers[layer].projection.columns(3 * config.hidden, config.hidden);
+      act.gate = act.projection.columns(3 * config.hidden, config.hidden);
     }
     if (plan.v_in_place(config)) {
-      a.layers[layer].v = a.layers[layer].projection.columns(2 * config.hidden, config.hidden);
+      act.v = act.projection.columns(2 * config.hidden, config.hidden);
     }
   }
   if (plan.training && plan.v_in_place(config)) {

@@ -1,11 +1,13 @@
 // Every activation of a pass, placed in one arena before the first token. A pass that trains keeps
-// one set of LayerActivations for each layer; one that does not uses a single set for all.
+// one set of LayerActivations for each layer, less what it computes again; one that does not uses a
+// single set for all.
 #pragma once
 
 #include <vector>
 
 #include "backend/backend.h"
 #include "core/buffer.h"
+#include "model/execution.h"
 #include "tnl/model.h"
 
 namespace tnl {
@@ -23,7 +25,7 @@ struct LayerActivations {
 };
 
 struct Activations {
-  std::vector<LayerActivations> layers;  // all the same memory where nothing is kept
+  std::vector<LayerActivations> layers;  // what is not kept is the same memory in all
   Matrix output;                         // residual stream behind the last layer, [T, width]
   Matrix normed;                         // scratch, [T, width]
   Matrix gated;                          // scratch, [T, hidden]
@@ -49,6 +51,7 @@ struct ActivationPlan {
   std::int64_t tokens = 0;
   std::int64_t sequences = 0;
   bool training = false;
+  Recompute recompute = Recompute::kNone;
   bool on_gpu = false;
 
   // v is the projection's own third block: where nothing is done to it, nothing is copied.

@@ -1,6 +1,6 @@
 // The gradient of the summed loss, layer by layer from the head down. d_stream holds the gradient
-// of the residual stream throughout; norms, gates and products are recomputed from what forward
-// kept.
+// of the residual stream throughout; norms, gates and products are computed again from what the
+// forward pass kept.
 #include <fmt/format.h>
 
 #include "core/check.h"
@@ -63,6 +63,11 @@ Status Execution::Impl::head_backward(double loss_scale, const ModelWeights& gra
 
 Status Execution::Impl::backward(const ModelWeights& gradients) {
   for (std::int64_t layer = config().layers - 1; layer >= 0; --layer) {
+    // What the layers share still holds that of the last one.
+    if (limits.recompute == Recompute::kFull && layer + 1 < config().layers) {
+      TNL_TRY(token_mixer(layer));
+      expand(layer);
+    }
     channel_mixer_backward(layer, gradients.layers[layer]);
     TNL_TRY(token_mixer_backward(layer, gradients.layers[layer]));
   }
@@ -105,6 +110,9 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const LayerWeig
   backend.matmul(MatmulForm::kTN, 1.0, d_stream, rows(a.gated), 1.0, gradients.output);
 
   SplitArgs split = split_args(layer);
+  if (limits.recompute == Recompute::kSelective && layer + 1 < config().layers) {
+    backend.split(split);
+  }
   split.q = rows(a.d_q);
   split.k = rows(a.d_k);
   split.v = rows(a.d_v);

@@ -81,6 +81,14 @@ class Gradients {
   std::vector<TensorView> tensors_;
 };
 
+// What a training pass computes again in its backward half in place of keeping it. The results are
+// the same bits.
+enum class Recompute {
+  kNone,
+  kSelective,  // q, k, v from the projection
+  kFull,       // a layer from its input: about a third more work
+};
+
 struct LossSum {
   double sum = 0;            // nats over all targets that count
   std::int64_t targets = 0;  // how many count
@@ -92,6 +100,7 @@ class Execution {
     std::int64_t tokens = 0;     // of one pass
     std::int64_t sequences = 0;  // of one pass
     bool training = false;       // keep what the backward pass needs
+    Recompute recompute = Recompute::kNone;
     // Where the states between the chunks of a long batch go: memory up to so many bytes, the rest
     // to a file in this directory that has no name and goes away with the process.
     std::size_t state_memory = std::size_t{64} << 20;

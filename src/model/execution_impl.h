@@ -68,6 +68,7 @@ struct Execution::Impl {
   // The layers from the embedding to a.output. Advances the linked states.
   Status run_layers(const TokenBatch& batch, const StateLinks& links);
   Status token_mixer(std::int64_t layer);
+  void expand(std::int64_t layer);
   void channel_mixer(std::int64_t layer);
   SplitArgs split_args(std::int64_t layer) const;
   Status run_attention(std::int64_t layer, const AttentionCall& call);

@@ -176,13 +176,20 @@ Status Execution::Impl::token_mixer(std::int64_t layer) {
   return {};
 }
 
+// act.glu = W1 x̂ | W2 x̂
+void Execution::Impl::expand(std::int64_t layer) {
+  const LayerActivations& act = a.layers[layer];
+  backend.srmsnorm(rows(act.middle), config().norm_eps, rows(a.normed));
+  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), model.impl().weights.layers[layer].glu_in,
+                 0.0, rows(act.glu));
+}
+
 // x += W3 ((W1 x̂) * (W2 x̂))
 void Execution::Impl::channel_mixer(std::int64_t layer) {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
   const std::int64_t glu = config().glu;
-  backend.srmsnorm(rows(act.middle), config().norm_eps, rows(a.normed));
-  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.glu_in, 0.0, rows(act.glu));
+  expand(layer);
   backend.product(rows(act.glu).columns(0, glu), rows(act.glu).columns(glu, glu), rows(a.product));
   const bool last = layer + 1 == config().layers;
   const Matrix& next = last ? a.output : a.layers[layer + 1].input;
@@ -259,6 +266,7 @@ Result<Execution> Execution::create(const Model& model, const Limits& limits) {
                             .tokens = limits.tokens,
                             .sequences = limits.sequences,
                             .training = limits.training,
+                            .recompute = limits.recompute,
                             .on_gpu = model.device().properties().kind == DeviceKind::kCuda};
   TNL_TRY(place_activations(model.config(), plan, model.device(), impl->a));
   TNL_ASSIGN(impl->inputs, TokenMemory::create(model.device(), limits.tokens));

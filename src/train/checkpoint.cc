@@ -169,6 +169,7 @@ std::string config_fingerprint(const TrainConfig& config) {
   numbers.eval_every = defaults.eval_every;
   numbers.eval_tokens = defaults.eval_tokens;
   numbers.state_memory = defaults.state_memory;
+  numbers.recompute = defaults.recompute;
   return crc_text(train_config_json(numbers));
 }
 

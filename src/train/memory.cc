@@ -33,6 +33,7 @@ Result<std::vector<MemoryItem>> train_memory(const TrainConfig& config, const De
                                                            .tokens = tokens,
                                                            .sequences = tokens,
                                                            .training = true,
+                                                           .recompute = recompute_of(config),
                                                            .on_gpu = on_gpu})});
   items.push_back({"token ids and losses", TokenMemory::bytes(tokens)});
   return items;

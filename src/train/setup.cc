@@ -97,6 +97,11 @@ std::int64_t tokens_per_pass(const TrainConfig& config) {
                                 : std::min(config.sequence_chunk, config.batch_tokens);
 }
 
+Recompute recompute_of(const TrainConfig& config) {
+  if (config.recompute == "full") return Recompute::kFull;
+  return config.recompute == "selective" ? Recompute::kSelective : Recompute::kNone;
+}
+
 LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline,
                           DataBatch& buffer) {
   return {.cu_seqlens = outline.cu_seqlens,

@@ -33,6 +33,7 @@ Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
 // How the data loader and the execution see the settings.
 LoaderOptions loader_options(const TrainConfig& config, Dataset::Split split);
 std::int64_t tokens_per_pass(const TrainConfig& config);
+Recompute recompute_of(const TrainConfig& config);
 // Tokens of an outline, read into `buffer` piece by piece.
 LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline, DataBatch& buffer);
 

@@ -66,6 +66,7 @@ Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data
                  model, {.tokens = tokens_per_pass(config),
                          .sequences = tokens_per_pass(config),
                          .training = true,
+                         .recompute = recompute_of(config),
                          .state_memory = static_cast<std::size_t>(config.state_memory) * kMebibyte,
                          .state_directory = run}));
   TNL_ASSIGN(Optimizer optimizer,
