@@ -117,7 +117,7 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const LayerWeig
   split.k = rows(a.d_k);
   split.v = rows(a.d_v);
   split.q.cols = split.q.row_stride = split.k.cols = split.k.row_stride = act.q.cols;
-  for (const AttentionCall& call : calls) TNL_TRY(run_attention_backward(layer, call, split));
+  for (AttentionCall& call : calls) TNL_TRY(run_attention_backward(layer, call, split));
   backend.split_backward(split, d_projection, gradients.theta);
 
   backend.matmul(MatmulForm::kNN, 1.0, d_projection, w.projection, 0.0, rows(a.d_normed));
@@ -137,7 +137,7 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const LayerWeig
   return {};
 }
 
-Status Execution::Impl::run_attention_backward(std::int64_t layer, const AttentionCall& call,
+Status Execution::Impl::run_attention_backward(std::int64_t layer, AttentionCall& call,
                                                const SplitArgs& d_operands) {
   const AttentionArgs args = attention_args(layer, call);
   const std::int64_t heads = config().heads;
@@ -148,9 +148,12 @@ Status Execution::Impl::run_attention_backward(std::int64_t layer, const Attenti
   gradients.dv = by_head(call.rows(d_operands.v), heads);
   if (call.d_state_out != nullptr) gradients.d_state_out = call.d_state_out->layer(layer);
   if (call.d_state_in != nullptr) gradients.d_state_in = call.d_state_in->layer(layer);
-  TNL_ASSIGN(const AttentionPlan plan,
-             plan_attention_backward(args, gradients, backend.properties()));
-  TNL_TRY(reserve_workspace(plan.workspace_bytes));
+  call.backward_plans.resize(a.layers.size());
+  AttentionPlan& plan = call.backward_plans[layer];
+  if (!plan.backward) {
+    TNL_ASSIGN(plan, plan_attention_backward(args, gradients, backend.properties()));
+    TNL_TRY(reserve_workspace(plan.workspace_bytes));
+  }
   return attention_backward(args, gradients, plan, workspace.data(), model.device());
 }
 

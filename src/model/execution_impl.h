@@ -39,8 +39,16 @@ struct AttentionCall {
   ModelState* state_out = nullptr;
   const ModelState* d_state_out = nullptr;
   ModelState* d_state_in = nullptr;
-  std::vector<AttentionPlan> plans;  // of each layer: on a GPU they depend on the decays
+  // Of each layer: on a GPU they depend on the decays. Those for the backward pass are made when it
+  // first needs them.
+  std::vector<AttentionPlan> plans, backward_plans;
 
+  // Whether plans for one serve the other.
+  bool same_as(const AttentionCall& other) const {
+    return first == other.first && count == other.count && cu_seqlens == other.cu_seqlens &&
+           state_in == other.state_in && state_out == other.state_out &&
+           d_state_out == other.d_state_out && d_state_in == other.d_state_in;
+  }
   Matrix rows(const Matrix& matrix) const { return matrix.row_block(first, count); }
 };
 
@@ -62,7 +70,8 @@ struct Execution::Impl {
   // Checks the batch against the limits and the vocabulary, sets positions and attention calls.
   Status begin(const TokenBatch& batch, const StateLinks& links, bool need_targets);
   void set_positions(const TokenBatch& batch, const StateLinks& links);
-  void set_calls(const TokenBatch& batch, const StateLinks& links);
+  // One attention call for all sequences; those with a state of their own at either end go alone.
+  std::vector<AttentionCall> make_calls(const TokenBatch& batch, const StateLinks& links) const;
   Status plan_calls();
 
   // The layers from the embedding to a.output. Advances the linked states.
@@ -96,7 +105,7 @@ struct Execution::Impl {
   LossSum sum_of_losses(const TokenBatch& batch) const;
   Status token_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
   // Gradients of the attention's operands into d_operands.q, k, v.
-  Status run_attention_backward(std::int64_t layer, const AttentionCall& call,
+  Status run_attention_backward(std::int64_t layer, AttentionCall& call,
                                 const SplitArgs& d_operands);
   void channel_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
   Status head_backward(double loss_scale, const ModelWeights& gradients);

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -80,9 +81,12 @@ Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, 
   }
   tokens = static_cast<std::int64_t>(batch.tokens.size());
   set_positions(batch, links);
-  set_calls(batch, links);
-  TNL_TRY(inputs->upload(batch, positions));
-  return one_token_each ? Status() : plan_calls();
+  std::vector<AttentionCall> made = make_calls(batch, links);
+  const bool same = std::equal(made.begin(), made.end(), calls.begin(), calls.end(),
+                               [](const auto& a, const auto& b) { return a.same_as(b); });
+  if (!same) calls = std::move(made);  // else their plans serve again
+  if (!one_token_each) TNL_TRY(plan_calls());
+  return inputs->upload(batch, positions);  // last: it waits for the GPU
 }
 
 void Execution::Impl::set_positions(const TokenBatch& batch, const StateLinks& links) {
@@ -99,12 +103,12 @@ void Execution::Impl::set_positions(const TokenBatch& batch, const StateLinks& l
   }
 }
 
-// One call for all sequences; those with a state of their own at either end go alone.
-void Execution::Impl::set_calls(const TokenBatch& batch, const StateLinks& links) {
+std::vector<AttentionCall> Execution::Impl::make_calls(const TokenBatch& batch,
+                                                       const StateLinks& links) const {
   const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
-  calls.clear();
+  std::vector<AttentionCall> made;
   const auto add = [&](std::int64_t begin, std::int64_t end) -> AttentionCall& {
-    AttentionCall& call = calls.emplace_back();
+    AttentionCall& call = made.emplace_back();
     call.first = batch.cu_seqlens[begin];
     call.count = batch.cu_seqlens[end] - call.first;
     for (std::int64_t n = begin; n <= end; ++n)
@@ -125,14 +129,17 @@ void Execution::Impl::set_calls(const TokenBatch& batch, const StateLinks& links
     call.state_in = call.state_out = links.all;
   }
   if (last) {
-    AttentionCall& call = first && sequences == 1 ? calls.front() : add(sequences - 1, sequences);
+    AttentionCall& call = first && sequences == 1 ? made.front() : add(sequences - 1, sequences);
     call.state_out = links.last;
     call.d_state_out = links.d_last;
   }
+  return made;
 }
 
 Status Execution::Impl::plan_calls() {
   for (AttentionCall& call : calls) {
+    if (call.plans.size() == a.layers.size()) continue;
+    call.plans.clear();
     for (std::int64_t layer = 0; layer < config().layers; ++layer) {
       TNL_ASSIGN(AttentionPlan plan,
                  plan_attention(attention_args(layer, call), backend.properties()));
