@@ -134,14 +134,15 @@ struct Run {
 
   static Run create(const ModelConfig& config, const Device& device, const Options& options) {
     const std::int64_t tokens = options.batch_tokens;
+    TrainConfig settings;
+    settings.recompute = options.recompute;
     Model master = random_model(config, device);
     Model model = require(convert_model(master, device.backend().compute_dtype()));
     Gradients gradients = require(Gradients::create(model));
-    Execution execution = require(
-        Execution::create(model, {.tokens = tokens,
-                                  .sequences = tokens,
-                                  .training = true,
-                                  .recompute = recompute_of({.recompute = options.recompute})}));
+    Execution execution = require(Execution::create(model, {.tokens = tokens,
+                                                            .sequences = tokens,
+                                                            .training = true,
+                                                            .recompute = recompute_of(settings)}));
     Optimizer optimizer =
         require(Optimizer::create(device, optimizer_tensors(master, model, gradients), {}));
     return {std::move(master), std::move(model), std::move(gradients), std::move(execution),
