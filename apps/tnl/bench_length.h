@@ -1,5 +1,5 @@
-// The measurements behind `tnl bench memory`, `tnl bench generate` and `tnl bench train`: what the
-// length of a text costs, which should be nothing.
+// The measurements behind `tnl bench memory` and `tnl bench generate`: what the length of a text
+// costs, which should be nothing.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -8,6 +8,5 @@ namespace tnl::command {
 
 void add_memory_bench(CLI::App& bench);
 void add_generate_bench(CLI::App& bench);
-void add_train_bench(CLI::App& bench);
 
 }  // namespace tnl::command

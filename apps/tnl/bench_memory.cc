@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "core/checksum.h"
 #include "model/execution.h"
 #include "tnl/bench_length.h"
 #include "tnl/cli.h"
@@ -57,10 +58,7 @@ class RandomText {
 
  private:
   std::int32_t token(std::int64_t t) const {
-    auto z = static_cast<std::uint64_t>(t) * 0x9e3779b97f4a7c15u + 1;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return static_cast<std::int32_t>((z ^ (z >> 31)) % vocab_size_);
+    return static_cast<std::int32_t>(mix64(static_cast<std::uint64_t>(t) + 1) % vocab_size_);
   }
 
   std::uint64_t vocab_size_;

@@ -180,6 +180,9 @@ void add_settings(CLI::App& command, TrainOptions& options) {
       } else {
         option->default_str(fmt::format("{}", field));
       }
+      if constexpr (std::is_same_v<decltype(field), std::uint64_t&>) {
+        option->check(seed_range());
+      }
     }
     option->group("Settings");
   });
@@ -214,6 +217,7 @@ void add_train(CLI::App& app) {
       "bit.\n\nExamples:\n"
       "  tnl train --data packed --run runs/first --steps 500\n"
       "  tnl train --data packed --run runs/second --settings first.json --learning-rate 1e-3\n"
+      "  tnl train --data books --run runs/long --whole-documents --sequence-chunk 4096\n"
       "  tnl train --data packed --run runs/tuned --init runs/first/model --learning-rate 3e-4\n"
       "  tnl train --resume runs/first");
   command->callback([options] { train(*options); });

@@ -18,7 +18,16 @@ struct Options {
   DeviceFlags device;
 };
 
+// CLI::NonNegativeNumber lets NaN pass.
+void check(const char* flag, double tolerance) {
+  if (tolerance >= 0) return;
+  throw Exit{kExitBadInput,
+             fmt::format("{}: found {}, expected a number of 0 or more", flag, tolerance)};
+}
+
 void run(const Options& options) {
+  check("--tolerance", options.tolerances.values);
+  check("--gradient-tolerance", options.tolerances.gradients);
   const Device device = options.device.open();
   const Model model = require(Model::load(options.model, device, {.dtype = DType::kF32}));
   const std::vector<VerifiedTensor> results =
@@ -50,12 +59,10 @@ void add_verify(CLI::App& app) {
   command
       ->add_option("--tolerance", options->tolerances.values,
                    "for logits, states and loss, relative to the largest magnitude")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command
       ->add_option("--gradient-tolerance", options->tolerances.gradients,
                    "for gradients, relative to the largest magnitude")
-      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   options->device.add(*command);
   command->footer(

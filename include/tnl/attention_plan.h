@@ -13,8 +13,8 @@ namespace tnl {
 // What to force in place of the planner's choice, in a test or a benchmark.
 struct AttentionPlanOptions {
   // Empty: the best for the device. On the CPU "avx512", "avx2", "generic" (f32, bf16, f16), or
-  // "reference-recurrent", "reference-chunked" (f64); on a GPU "sweep64", "sweep128", "sweep256",
-  // "general".
+  // "reference-recurrent", "reference-chunked" (f64); on a GPU "sweep64", "sweep64-single", ..,
+  // "mma64", .., "fma64", .., "general".
   std::string kernel = {};
   std::int64_t chunk = 0;        // CPU: tokens of a chunk; 0: chosen
   std::int64_t value_slice = 0;  // CPU: columns of V a task owns; 0: chosen
@@ -22,7 +22,9 @@ struct AttentionPlanOptions {
   // (runs that start early enough to find their own state), "carry" (states are computed first and
   // handed on); empty: chosen.
   std::string segments = {};
-  std::int64_t runs = 0;  // GPU: pieces of all sequences and heads together; 0: chosen
+  // GPU: pieces of all sequences and heads together. CPU: segments of the longest sequence. 0:
+  // chosen.
+  std::int64_t runs = 0;
   // GPU, bf16 and f16: "fast" rounds each operand of a matrix product once, "state" keeps the state
   // as a pair of numbers, "precise" every operand; empty: chosen. On the CPU arithmetic is fp32 or
   // better whatever is asked for.
@@ -44,6 +46,7 @@ struct AttentionPlan {
   std::string kernel;  // of the first launch
   std::int64_t chunk = 0;
   std::int64_t value_slice = 0;
+  std::int64_t segments = 1;        // CPU: of the longest sequence
   std::int64_t tasks = 0;           // independent pieces handed to the threads, or blocks of a GPU
   std::size_t workspace_bytes = 0;  // what run needs, forward or backward
   bool backward = false;

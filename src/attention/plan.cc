@@ -140,8 +140,9 @@ std::string AttentionPlan::describe() const {
   if (details != nullptr) {
     return fmt::format("{}: {}, workspace {:.1f} KiB", pass, details->describe(), kib);
   }
-  return fmt::format("{}: kernel {}, chunk {}, value slice {}, {} tasks, workspace {:.1f} KiB",
-                     pass, kernel, chunk, value_slice, tasks, kib);
+  const std::string cut = segments > 1 ? fmt::format(", {} segments", segments) : "";
+  return fmt::format("{}: kernel {}, chunk {}, value slice {}{}, {} tasks, workspace {:.1f} KiB",
+                     pass, kernel, chunk, value_slice, cut, tasks, kib);
 }
 
 Result<AttentionPlan> plan_attention(const AttentionArgs& args, const DeviceProperties& device,

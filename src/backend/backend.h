@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -81,6 +82,11 @@ struct AdamWArgs {
   std::int64_t step = 1;     // counted from 1, for the bias correction
 };
 
+struct TimingOptions {
+  bool cold = false;   // a GPU's second-level cache holds nothing of it, emptied by reading
+  bool graph = false;  // a GPU replays it as a recorded graph: no host work in between
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -102,6 +108,11 @@ class Backend {
   virtual Status upload(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status download(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status synchronize() = 0;
+
+  // Seconds the device takes for what `work` queues on its own stream, as measured by the device;
+  // on the CPU by the clock.
+  virtual Result<double> time(const std::function<Status()>& work,
+                              const TimingOptions& options) = 0;
 
   // to = from, of the same shape; on a GPU also from one dtype to another.
   virtual void copy(const Matrix& from, const Matrix& to) = 0;

@@ -1,6 +1,7 @@
 // Memory of a backend that works on the host: plain buffers and plain copies.
 #pragma once
 
+#include <chrono>
 #include <cstring>
 
 #include "backend/backend.h"
@@ -24,6 +25,13 @@ class HostBackend : public Backend {
     return upload(to, from, bytes);
   }
   Status synchronize() override { return {}; }
+  Result<double> time(const std::function<Status()>& work, const TimingOptions&) override {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    const Status status = work();
+    if (!status.ok()) return status;
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  }
 };
 
 }  // namespace tnl

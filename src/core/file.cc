@@ -12,6 +12,7 @@
 
 #include <fmt/format.h>
 
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -20,6 +21,15 @@ namespace {
 Status system_error(std::string_view verb, const std::filesystem::path& path, int error) {
   const std::string message = fmt::format("cannot {} {}: {}", verb, path.string(), strerror(error));
   return error == ENOENT || error == ENOTDIR ? not_found(message) : io_error(message);
+}
+
+// Of a file that is to be read: a name that leads nowhere or is closed to us is the caller's
+// mistake, not the system's.
+Status cannot_open(const std::filesystem::path& path, int error) {
+  const Status status = system_error("open", path, error);
+  const bool named_wrong = error == ELOOP || error == ENAMETOOLONG || error == EACCES ||
+                           error == EPERM || error == ENXIO || error == ENODEV;
+  return named_wrong ? invalid_argument(status.message()) : status;
 }
 
 class Descriptor {
@@ -39,7 +49,7 @@ class Descriptor {
 // Opens for reading and refuses what is not a regular file, without blocking on a pipe.
 Result<std::pair<int, std::int64_t>> open_regular(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) return system_error("open", path, errno);
+  if (descriptor < 0) return cannot_open(path, errno);
   struct stat info {};
   if (::fstat(descriptor, &info) != 0) {
     const int error = errno;
@@ -56,6 +66,11 @@ Result<std::pair<int, std::int64_t>> open_regular(const std::filesystem::path& p
 }
 
 }  // namespace
+
+bool is_file_name(std::string_view name) {
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
+         name.find('/') == std::string_view::npos && printable(name, name.size()) == name;
+}
 
 Result<std::string> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
   TNL_ASSIGN(const auto opened, open_regular(path));
@@ -112,6 +127,11 @@ void MappedFile::prefetch(std::size_t offset, std::size_t bytes) const {
 }
 
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    return invalid_argument(
+        fmt::format("cannot write {}: found a directory, expected a file", path.string()));
+  }
   std::filesystem::path temporary = path;
   temporary += fmt::format(".tmp.{}", ::getpid());
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

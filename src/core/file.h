@@ -12,6 +12,10 @@
 
 namespace tnl {
 
+// Whether a name that a file gives may be that of a file beside it: no path, at most 255 bytes, no
+// control characters.
+bool is_file_name(std::string_view name);
+
 // The whole file; an error beyond max_bytes.
 Result<std::string> read_file(const std::filesystem::path& path,
                               std::int64_t max_bytes = std::int64_t{1} << 30);

@@ -50,6 +50,8 @@ class ModelState {
   Status copy_to(void* block) const;
   Status copy_from(const void* block);
   Result<ModelState> copy() const;
+  // Sequence `to` becomes what sequence `from` of `other`, a state of the same model, is.
+  void copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to);
   void reset();
 
  private:

@@ -92,9 +92,10 @@ Result<std::shared_ptr<Model::Impl>> Model::Impl::allocate(const ModelConfig& co
   return impl;
 }
 
-Result<Model> Model::create(const ModelConfig& config, const Device& device, std::uint64_t seed) {
+Result<Model> Model::create(const ModelConfig& config, const Device& device, std::uint64_t seed,
+                            std::optional<DType> wanted) {
   TNL_TRY(config.validate());
-  const DType dtype = device.backend().sum_dtype();
+  const DType dtype = wanted.value_or(device.backend().sum_dtype());
   TNL_ASSIGN(std::shared_ptr<Impl> impl, Impl::allocate(config, device, dtype));
   Rng rng(seed);
   std::vector<double> values;

@@ -52,6 +52,18 @@ Result<ModelState> ModelState::copy() const {
   return other;
 }
 
+void ModelState::copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to) {
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const TensorView& layer = layers_[i];
+    const std::int64_t bytes =
+        layer.elements() / sequences() * static_cast<std::int64_t>(dtype_size(layer.dtype));
+    std::memcpy(static_cast<char*>(layer.data) + to * bytes,
+                static_cast<const char*>(other.layers_[i].data) + from * bytes,
+                static_cast<std::size_t>(bytes));
+  }
+  positions_[to] = other.positions_[from];
+}
+
 void ModelState::reset() {
   device_.backend().zero(buffer_.data(), buffer_.bytes());
   positions_.assign(positions_.size(), 0);

@@ -4,7 +4,7 @@
 //   64  tokens, 2 or 4 bytes each, zeros up to a multiple of 8 bytes
 //   ..  documents + 1 offsets of 8 bytes, in tokens: document n is [offset n, offset n + 1)
 //
-// All little-endian. The checksum (text/checksum.h) covers everything behind the header.
+// All little-endian. The checksum (core/checksum.h) covers everything behind the header.
 #pragma once
 
 #include <cstdint>

@@ -9,10 +9,10 @@
 #include <map>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "backend/host_copy.h"
 #include "core/file.h"
+#include "core/json.h"
 #include "core/try.h"
 #include "model/safetensors.h"
 #include "train/config.h"
@@ -21,7 +21,7 @@ namespace tnl {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr const char* kPrefix = "step-";
 constexpr const char* kState = "state.json";
@@ -77,7 +77,7 @@ Status write_optimizer(const fs::path& path, Optimizer& optimizer, Backend& back
   return write_safetensors(path, tensors);
 }
 
-Json state_json(const CheckpointState& state) {
+nlohmann::ordered_json state_json(const CheckpointState& state) {
   return {{"format", kFormat},
           {"step", state.step},
           {"updates", state.updates},
@@ -99,7 +99,7 @@ bool take(const Json& json, const char* key, T& field) {
   if constexpr (std::is_same_v<T, std::string>) {
     if (!value->is_string()) return false;
   } else if constexpr (std::is_same_v<T, std::int64_t>) {
-    if (!value->is_number_integer()) return false;
+    return take_integer(*value, field) && field >= 0;
   } else {
     if (value->is_null()) return field = std::numeric_limits<T>::quiet_NaN(), true;
     if (!value->is_number()) return false;
@@ -124,7 +124,7 @@ bool take_state(const Json& json, CheckpointState& state) {
 Result<FoundCheckpoint> open_checkpoint(const fs::path& directory) {
   const fs::path path = directory / kState;
   TNL_ASSIGN(const std::string content, read_file(path, 1 << 20));
-  const Json json = Json::parse(content, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(content);
   FoundCheckpoint found{.directory = directory, .state = {}};
   if (!json.is_object() || json.value("format", Json()) != kFormat ||
       !take_state(json, found.state) || !json.value("files", Json()).is_object()) {
@@ -138,9 +138,8 @@ Result<FoundCheckpoint> open_checkpoint(const fs::path& directory) {
     }
     TNL_ASSIGN(const Json actual, describe_file(directory / name));
     if (actual != *expected) {
-      return invalid_argument(
-          fmt::format("{}: found {}, expected {}", (directory / name).string(), actual.dump(),
-                      expected->dump(-1, ' ', true, Json::error_handler_t::replace)));
+      return invalid_argument(fmt::format("{}: found {}, expected {}", (directory / name).string(),
+                                          shown(actual), shown(*expected)));
     }
   }
   return found;
@@ -187,7 +186,7 @@ Status write_checkpoint(const RunDirectory& run, const CheckpointState& state, c
   TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(step_directory(run, state.step)));
   TNL_TRY(model.save(staged.path(), DType::kF32, std::numeric_limits<std::int64_t>::max()));
   TNL_TRY(write_optimizer(staged.path() / kOptimizer, optimizer, model.device().backend()));
-  Json json = state_json(state);
+  nlohmann::ordered_json json = state_json(state);
   for (const char* name : kRequired) {
     TNL_ASSIGN(json["files"][name], describe_file(staged.path() / name));
   }

@@ -37,7 +37,8 @@ Result<ModelConfig> preset_config(const TrainConfig& config, const TrainData& da
 Result<ModelConfig> file_config(const TrainConfig& config, const TrainData& data) {
   const fs::path path = config.config;
   fs::path directory = path;
-  if (!fs::is_directory(path)) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
     if (path.filename() != "config.json") {
       return invalid_argument(fmt::format(
           "config: found '{}', expected a file config.json or its directory", config.config));

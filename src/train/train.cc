@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/try.h"
+#include "train/run_directory.h"
 #include "train/trainer.h"
 
 namespace tnl {
@@ -22,7 +23,7 @@ Status check_new(const fs::path& run) {
     return invalid_argument(
         fmt::format("run {}: found a file, expected a new or empty directory", run.string()));
   }
-  if (fs::is_empty(run, error)) return {};
+  if (is_unused(RunDirectory{run})) return {};
   const bool is_run = fs::exists(RunDirectory{run}.config(), error);
   return invalid_argument(fmt::format("run {}: found {}, expected a new or empty directory",
                                       run.string(),
@@ -46,6 +47,8 @@ Result<TrainResult> train_start(const TrainConfig& given, const fs::path& run_pa
   const RunDirectory run{run_path};
   TNL_TRY(make_directories(run.root));
   TNL_ASSIGN(const RunLock lock, RunLock::take(run));
+  TNL_TRY(check_new(run_path));  // nobody was faster
+  remove_leftovers(run);
   TNL_TRY(write_file(run.config(), train_config_json(config)));
   return trainer.run(run, std::nullopt, std::move(notes), callback);
 }

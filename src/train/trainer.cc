@@ -112,6 +112,8 @@ Status Trainer::open_metrics(const RunDirectory& run, std::vector<std::string>& 
                                 run.metrics().string(), metrics.last_step(), state_.step));
   }
   metrics_.emplace(std::move(metrics));
+  TNL_ASSIGN(EventLog events, EventLog::open(run.root, state_.step));
+  events_.emplace(std::move(events));
   return {};
 }
 
@@ -207,6 +209,7 @@ Status Trainer::check_diverged(const MetricsLine& line) const {
 Status Trainer::save(const RunDirectory& run) {
   const Stopwatch clock;
   TNL_TRY(metrics_->sync());
+  TNL_TRY(events_->sync());
   if (saved_step_ != state_.step) {
     TNL_TRY(write_checkpoint(run, state_, master_, optimizer_, config_.keep_checkpoints));
     saved_step_ = state_.step;
@@ -268,6 +271,7 @@ Result<TrainResult> Trainer::run(const RunDirectory& run,
     if (made.status().code() == StatusCode::kInterrupted) break;  // the step was not finished
     TNL_ASSIGN(const MetricsLine line, made);
     TNL_TRY(metrics_->append(line));
+    TNL_TRY(events_->append(line));
     TNL_TRY(check_diverged(line));
     if (due(config_.checkpoint_every)) TNL_TRY(save(run));
     within = progress(&line);

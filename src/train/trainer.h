@@ -13,6 +13,7 @@
 #include "tnl/train.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/event_log.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/pace.h"
@@ -64,6 +65,7 @@ class Trainer {
   DataLoader loader_;
   Evaluator evaluator_;
   std::optional<MetricsLog> metrics_;
+  std::optional<EventLog> events_;
   CheckpointState state_;
   Pace pace_;
   std::vector<BatchOutline> outlines_;  // the micro-batches of a step

@@ -295,6 +295,28 @@ TEST(AttentionPlanning, SlicesValuesForIdleThreads) {
   }
 }
 
+// Where columns do not suffice, time is cut too; not for two threads and columns for both, nor
+// where segments would be short.
+TEST(AttentionPlanning, CutsTimeForIdleThreads) {
+  std::vector<float> memory(16), log_decay = {-0.01f};
+  const auto segments = [&](int threads, std::int64_t tokens, bool batch_invariant = false) {
+    AttentionArgs args;
+    args.q = args.k = args.v = args.o =
+        TensorView::contiguous(memory.data(), DType::kF32, {1, tokens, 1, 32});
+    args.log_decay = log_decay;
+    DeviceProperties device = kDevice;
+    device.threads = threads;
+    return take(plan_attention(args, device, {.batch_invariant = batch_invariant})).segments;
+  };
+  EXPECT_EQ(segments(1, 65536), 1);
+  EXPECT_EQ(segments(2, 65536), 1);
+  EXPECT_GE(segments(16, 65536), 8);
+  EXPECT_EQ(segments(16, 65536, true), 1);
+  EXPECT_EQ(segments(16, 1024), 1);
+  EXPECT_EQ(plan_attention(Call().args, kDevice, {.runs = -1}).status().message(),
+            "options.runs: found -1, expected 0 (chosen) to 1048576");
+}
+
 TEST(AttentionPlanning, RunRefusesAPlanForSomethingElse) {
   Call call;
   const Device device = take(Device::open("cpu", {.threads = 1}));

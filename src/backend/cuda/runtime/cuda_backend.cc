@@ -32,6 +32,7 @@ CudaBackend::~CudaBackend() {
   matmul_.reset();
   cudaFree(matmul_workspace_);
   cudaFree(scratch_);
+  cudaFree(flush_);
   cudaStreamDestroy(stream_);
 }
 

@@ -27,6 +27,7 @@ class CudaBackend final : public Backend {
   Status upload(void* to, const void* from, std::size_t bytes) override;
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
+  Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
 
   void copy(const Matrix& from, const Matrix& to) override;
   void zero(void* data, std::size_t bytes) override;
@@ -85,6 +86,7 @@ class CudaBackend final : public Backend {
   std::size_t scratch_bytes_ = 0;
   void* matmul_workspace_ = nullptr;
   std::unique_ptr<cuda::Matmul> matmul_;
+  void* flush_ = nullptr;  // of time(), owned
 };
 
 }  // namespace tnl
