@@ -54,12 +54,13 @@ Result<ModelState> ModelState::copy() const {
 
 void ModelState::copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const TensorView& layer = layers_[i];
-    const std::int64_t bytes =
-        layer.elements() / sequences() * static_cast<std::int64_t>(dtype_size(layer.dtype));
-    std::memcpy(static_cast<char*>(layer.data) + to * bytes,
-                static_cast<const char*>(other.layers_[i].data) + from * bytes,
-                static_cast<std::size_t>(bytes));
+    const auto one = [i](const ModelState& state, std::int64_t sequence) {
+      const TensorView& layer = state.layers_[i];
+      return Matrix::contiguous(layer.data, layer.dtype, state.sequences(),
+                                layer.elements() / state.sequences())
+          .row_block(sequence, 1);
+    };
+    device_.backend().copy(one(other, from), one(*this, to));
   }
   positions_[to] = other.positions_[from];
 }
