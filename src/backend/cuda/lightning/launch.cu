@@ -1,4 +1,5 @@
 // From a plan to launches.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -51,11 +52,13 @@ StateView state_view(const AttentionStateOperand& x) {
   return {static_cast<float*>(x.data), x.stride_sequence, x.stride_head, x.stride_k, x.stride_v};
 }
 
-Status fill_call(const AttentionProblem& p, SweepCall& call) {
-  TNL_TRY(encode_operand(p, p.q, p.key_dim, call.q));
-  TNL_TRY(encode_operand(p, p.k, p.key_dim, call.k));
-  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.v));
-  TNL_TRY(encode_operand(p, p.o, p.value_dim, call.o));
+Status fill_call(const AttentionProblem& p, const SweepShape& shape, SweepCall& call) {
+  call.whole_tiles = p.key_dim % kTile == 0 && p.value_dim % kTile == 0;
+  const int keys = call.whole_tiles ? shape.key_tiles : 0;
+  TNL_TRY(encode_operand(p, p.q, p.key_dim, keys, call.q));
+  TNL_TRY(encode_operand(p, p.k, p.key_dim, keys, call.k));
+  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.whole_tiles ? shape.workers : 0, call.v));
+  TNL_TRY(encode_operand(p, p.o, p.value_dim, 0, call.o));
   call.state_in = state_view(p.state_in);
   call.state_out = state_view(p.state_out);
   call.o_data = p.o.data;
@@ -92,9 +95,10 @@ struct Tables {
   float4* slots = nullptr;
   std::vector<unsigned char> bytes;
 
+  std::vector<HeadDecay> heads;
+
   Tables(const AttentionProblem& problem, const LaunchPlan& launch, char* workspace)
-      : at_(workspace) {
-    std::vector<HeadDecay> heads(problem.heads);
+      : heads(problem.heads), at_(workspace) {
     for (std::int64_t h = 0; h < problem.heads; ++h) heads[h] = head_decay(problem.log_decay[h]);
     decay = append(heads);
     if (!launch.uniform) main = append(launch.main);
@@ -114,45 +118,113 @@ struct Tables {
   char* at_;
 };
 
+// The arguments that all launches of a plan share, and what room they leave for tables.
+class Arguments {
+ public:
+  explicit Arguments(std::size_t calls) : used_(calls * sizeof(SweepCall)) {}
+  SweepParams params{};
+
+  SweepCall& call(int i) { return reinterpret_cast<SweepCall*>(params.data)[i]; }
+  template <class T>
+  bool fits(std::size_t count) const {
+    return used_ + count * sizeof(T) <= sizeof(params.data);
+  }
+  template <class T>
+  std::int16_t append(const std::vector<T>& table) {
+    const std::size_t at = used_;
+    std::memcpy(params.data + at, table.data(), table.size() * sizeof(T));
+    used_ += table.size() * sizeof(T);
+    return static_cast<std::int16_t>(at);
+  }
+  // In place of the items appended before.
+  void set_items(const std::vector<PackedItem>& items) {
+    const std::size_t before = used_;
+    params.items_offset = append(items);
+    used_ = before;
+  }
+
+ private:
+  std::size_t used_;
+};
+
+// Nothing if a number does not fit.
+std::vector<PackedItem> pack(const std::vector<WorkItem>& items) {
+  std::vector<PackedItem> packed;
+  for (const WorkItem& item : items) {
+    PackedItem& p = packed.emplace_back();
+    p = {item.row,
+         item.tokens,
+         static_cast<std::uint16_t>(item.warm_chunks),
+         static_cast<std::uint16_t>(item.head),
+         static_cast<std::uint16_t>(item.sequence),
+         static_cast<std::uint16_t>(item.call),
+         static_cast<std::int16_t>(item.state_in),
+         static_cast<std::int16_t>(item.state_out)};
+    if (p.warm_chunks != item.warm_chunks || p.head != item.head || p.sequence != item.sequence ||
+        p.state_in != item.state_in || p.state_out != item.state_out) {
+      return {};
+    }
+  }
+  return packed;
+}
+
 Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& launch,
                  char* workspace, bool tables_ready, cudaStream_t stream) {
   const AttentionProblem& first = problems[launch.calls[0]];
   const SweepShape shape = sweep_shape(launch.kernel, launch.split);
   const SweepFunction function = sweep_function(launch.kernel, first.dtype, launch.split);
-  SweepParams params{};
+  Arguments arguments(launch.calls.size());
+  SweepParams& params = arguments.params;
   params.call_count = static_cast<std::int32_t>(launch.calls.size());
   for (int i = 0; i < params.call_count; ++i) {
-    TNL_TRY(fill_call(problems[launch.calls[i]], params.calls[i]));
+    TNL_TRY(fill_call(problems[launch.calls[i]], shape, arguments.call(i)));
   }
   params.heads = static_cast<std::int32_t>(first.heads);
   params.tokens = static_cast<std::int32_t>(first.tokens);
-  params.blocks_per_item = launch.blocks_per_item;
-  params.value_tiles = launch.value_tiles;
+  params.blocks_per_item = static_cast<std::int16_t>(launch.blocks_per_item);
+  params.value_tiles = static_cast<std::int16_t>(launch.value_tiles);
+  params.packed = !first.cu_seqlens.empty();
 
   const Tables tables(first, launch, workspace);
-  if (first.heads <= kInlineHeads) {
-    std::memcpy(params.inline_decay, tables.bytes.data(), first.heads * sizeof(HeadDecay));
-  } else {
-    params.decay = tables.decay;
-  }
   params.slots = tables.slots;
-  const bool needed = !launch.uniform || params.decay != nullptr;
-  params.await_tables = needed && !tables_ready;
+  const bool inline_decay = arguments.fits<HeadDecay>(tables.heads.size());
+  if (inline_decay) params.decay_offset = arguments.append(tables.heads);
+  bool inline_items = false;
+  std::vector<PackedItem> main, state_pass;
+  if (!launch.uniform && inline_decay && launch.scans.size() <= kInlineScans &&
+      arguments.fits<PackedItem>(std::max(launch.main.size(), launch.state_pass.size()))) {
+    main = pack(launch.main);
+    state_pass = pack(launch.state_pass);
+    inline_items =
+        main.size() == launch.main.size() && state_pass.size() == launch.state_pass.size();
+  }
+  if (!inline_decay) params.decay = tables.decay;
+  const bool in_memory = !inline_decay || (!launch.uniform && !inline_items);
+  params.await_tables = in_memory && !tables_ready;
   if (params.await_tables) {
     TNL_TRY(upload(workspace, tables.bytes.data(), tables.bytes.size(), stream));
   }
   bool early = params.await_tables;
   if (!launch.state_pass.empty()) {
-    params.work = tables.state_pass;
+    if (inline_items) {
+      arguments.set_items(state_pass);
+    } else {
+      params.work = tables.state_pass;
+    }
     TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), early, stream));
-    TNL_TRY(run_scan(tables.scans, static_cast<int>(launch.scans.size()), params.slots,
+    TNL_TRY(run_scan(launch.scans, inline_items ? nullptr : tables.scans, params.slots,
                      static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), stream));
     // By the time a block of the main pass can start, every one of the state pass has: the tables
-    // are there. It waits for the states themselves where it reads them.
+    // are there. It waits for the states with its first chunks already under way.
     params.await_tables = false;
+    params.await_states = true;
     early = true;
   }
-  params.work = launch.uniform ? nullptr : tables.main;
+  if (inline_items) {
+    arguments.set_items(main);
+  } else {
+    params.work = launch.uniform ? nullptr : tables.main;
+  }
   return launch_sweep(function, shape, params, launch.main.size(), early, stream);
 }
 

@@ -42,13 +42,13 @@ __device__ __forceinline__ bool load_state(float (&s)[32 * kKeyTiles], const Swe
                                            int value_tile, const Lane& at) {
 #pragma unroll
   for (int i = 0; i < 32 * kKeyTiles; ++i) s[i] = 0.f;
+  if (params.await_states) ptx::wait_for_previous_grid();
   if (item.state_in == kCallerState) {
     for_each_element<kKeyTiles>(call.state_in, call, item, value_tile, at,
                                 [&](int i, const float* x) { s[i] = *x; });
     return call.state_enters_undecayed;
   }
   if (item.state_in >= 0) {
-    ptx::wait_for_previous_grid();
     const float4* x =
         slot_of<kKeyTiles>(params, item.state_in, value_tile, params.value_tiles, at.thread);
 #pragma unroll
