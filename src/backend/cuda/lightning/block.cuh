@@ -46,12 +46,11 @@ __device__ __forceinline__ WorkItem packed_item(const SweepParams& params, int i
 }
 
 // By whole warps: a word a lane, handed to all, so that the compiler knows them to be the same for
-// the whole warp and keeps them in its uniform registers. Past the first-level cache: a kernel that
-// overlaps this one may have written the table.
+// the whole warp and keeps them in its uniform registers.
 __device__ __forceinline__ WorkItem load_item(const WorkItem* from) {
   constexpr int kWords = sizeof(WorkItem) / 4;
   const int lane = threadIdx.x % 32;
-  const int word = __ldcg(reinterpret_cast<const int*>(from) + min(lane, kWords - 1));
+  const int word = __ldg(reinterpret_cast<const int*>(from) + min(lane, kWords - 1));
   WorkItem item;
   int* to = reinterpret_cast<int*>(&item);
 #pragma unroll

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <vector>
 
-#include "backend/cuda/lightning/dependent_launch.h"
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/lightning/params.cuh"
 #include "backend/cuda/lightning/tensor_map.h"
@@ -75,16 +74,18 @@ Status fill_call(const AttentionProblem& p, const SweepShape& shape, SweepCall& 
   return {};
 }
 
+// Always behind the end of the kernel ahead in the stream: blocks that start early are dealt to the
+// multiprocessors in another order, and those that share what they read then meet in the cache less
+// often (docs/kernels/sweep.md).
 Status launch_sweep(SweepFunction function, const SweepShape& shape, SweepParams& params,
-                    std::size_t items, bool early, cudaStream_t stream) {
+                    std::size_t items, cudaStream_t stream) {
   if (items == 0) return {};
-  const DependentLaunch launch(dim3(static_cast<unsigned>(items * params.blocks_per_item)),
-                               dim3(static_cast<unsigned>(shape.threads)), shape.shared_bytes,
-                               early, stream);
+  const dim3 grid(static_cast<unsigned>(items * params.blocks_per_item));
   void* arguments[] = {&params};
-  return cuda_status(
-      cudaLaunchKernelExC(&launch.config(), reinterpret_cast<const void*>(function), arguments),
-      "launching the attention sweep");
+  return cuda_status(cudaLaunchKernel(reinterpret_cast<const void*>(function), grid,
+                                      dim3(static_cast<unsigned>(shape.threads)), arguments,
+                                      shape.shared_bytes, stream),
+                     "launching the attention sweep");
 }
 
 // The tables of one launch, one after the other in the workspace as table_bytes counts them.
@@ -200,32 +201,25 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
   }
   if (!inline_decay) params.decay = tables.decay;
   const bool in_memory = !inline_decay || (!launch.uniform && !inline_items);
-  params.await_tables = in_memory && !tables_ready;
-  if (params.await_tables) {
+  if (in_memory && !tables_ready) {
     TNL_TRY(upload(workspace, tables.bytes.data(), tables.bytes.size(), stream));
   }
-  bool early = params.await_tables;
   if (!launch.state_pass.empty()) {
     if (inline_items) {
       arguments.set_items(state_pass);
     } else {
       params.work = tables.state_pass;
     }
-    TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), early, stream));
+    TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), stream));
     TNL_TRY(run_scan(launch.scans, inline_items ? nullptr : tables.scans, params.slots,
                      static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), stream));
-    // By the time a block of the main pass can start, every one of the state pass has: the tables
-    // are there. It waits for the states with its first chunks already under way.
-    params.await_tables = false;
-    params.await_states = true;
-    early = true;
   }
   if (inline_items) {
     arguments.set_items(main);
   } else {
     params.work = launch.uniform ? nullptr : tables.main;
   }
-  return launch_sweep(function, shape, params, launch.main.size(), early, stream);
+  return launch_sweep(function, shape, params, launch.main.size(), stream);
 }
 
 }  // namespace

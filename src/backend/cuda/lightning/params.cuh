@@ -45,9 +45,7 @@ struct SweepParams {
       tokens;  // read where there are no items: whole sequences, in order
   std::int16_t decay_offset, items_offset;  // in data; 0: not there
   std::int16_t blocks_per_item, value_tiles;
-  bool await_tables;  // `work` or `decay` is being written by the kernel ahead in the stream
-  bool await_states;  // `slots` is being written: all blocks wait for it, so that they run abreast
-  bool packed;        // a packed batch: every sequence lies in batch 0
+  bool packed;  // a packed batch: every sequence lies in batch 0
 
   __host__ __device__ const SweepCall& call(int i) const {
     return reinterpret_cast<const SweepCall*>(data)[i];

@@ -1,4 +1,4 @@
-// The lightning attention sweep on sm_90a (docs/kernels/lightning_sm90.md).
+// The lightning attention sweep on sm_90a (docs/kernels/sweep.md).
 //
 // A worker is one warpgroup that owns 64 columns of V. It keeps Sᵀ[64, K] in registers in fp32 and
 // walks over the chunks of one sequence and head:
@@ -54,7 +54,6 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
   extern __shared__ std::uint8_t dynamic_shared[];
   __shared__ SharedState<Config> shared;
 
-  if (params.await_tables) ptx::wait_for_previous_grid();
   Block<Config> block(params, shared, (ptx::shared_address(dynamic_shared) + 1023) & ~1023u);
 
   constexpr int kMath = Config::kWorkers + Config::kScorers;
@@ -75,7 +74,7 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
   }
   if (thread < 128) block.fill_table(thread);
   __syncthreads();
-  if (block.item.state_out >= 0) ptx::launch_next_grid();  // a state pass: let the scan get ready
+  if (block.item.state_out >= 0) ptx::launch_next_grid();  // a state pass: the scan gets ready
 
   if (role < Config::kWorkers) {
     ptx::take_registers<Config::kWorkerRegisters>();

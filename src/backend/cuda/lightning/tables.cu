@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "backend/cuda/lightning/dependent_launch.h"
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/ptx/sync.cuh"
 #include "core/try.h"
@@ -23,7 +22,6 @@ struct InlineScans {
 
 __global__ void upload_kernel(const __grid_constant__ Payload payload, std::uint32_t* destination,
                               int words) {
-  ptx::launch_next_grid();
   for (int i = threadIdx.x; i < words; i += blockDim.x) destination[i] = payload.words[i];
 }
 
@@ -87,10 +85,19 @@ Status run_scan(std::span<const ScanItem> scans, const ScanItem* on_device, floa
   if (on_device == nullptr) std::copy(scans.begin(), scans.end(), inline_scans.items);
   const dim3 grid(static_cast<unsigned>((vectors_per_slot + kThreads - 1) / kThreads),
                   static_cast<unsigned>(scans.size()));
-  const DependentLaunch launch(grid, dim3(kThreads), 0, true, stream);
-  return cuda_status(cudaLaunchKernelEx(&launch.config(), scan_kernel, inline_scans, on_device,
-                                        slots, vectors_per_slot),
-                     "launching the scan over segment states");
+  // Its blocks may come in while the state pass runs; they wait for its end themselves.
+  cudaLaunchAttribute early{};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(kThreads);
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  return cuda_status(
+      cudaLaunchKernelEx(&config, scan_kernel, inline_scans, on_device, slots, vectors_per_slot),
+      "launching the scan over segment states");
 }
 
 }  // namespace tnl::cuda

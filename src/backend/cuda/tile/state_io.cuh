@@ -3,7 +3,6 @@
 #pragma once
 
 #include "backend/cuda/lightning/params.cuh"
-#include "backend/cuda/ptx/sync.cuh"
 
 namespace tnl::cuda {
 
@@ -42,7 +41,6 @@ __device__ __forceinline__ bool load_state(float (&s)[32 * kKeyTiles], const Swe
                                            int value_tile, const Lane& at) {
 #pragma unroll
   for (int i = 0; i < 32 * kKeyTiles; ++i) s[i] = 0.f;
-  if (params.await_states) ptx::wait_for_previous_grid();
   if (item.state_in == kCallerState) {
     for_each_element<kKeyTiles>(call.state_in, call, item, value_tile, at,
                                 [&](int i, const float* x) { s[i] = *x; });
