@@ -5,11 +5,12 @@ PREFIX ?= /usr/local
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := build
-.PHONY: help setup build test demo install format clean
+.PHONY: help setup build test test-python demo install format clean
 
 help:
 	@echo 'make build      the command at build/tnl (Release; installs missing packages first)'
 	@echo 'make test       build, then every test'
+	@echo 'make test-python  the Python package in an environment of its own, and its tests'
 	@echo 'make demo       build, then train a small model on English text and let it write'
 	@echo '                TEXT=PATH  a text file or a folder of them in place of the default text'
 	@echo '                STEPS=N    training steps in place of the default'
@@ -29,6 +30,9 @@ build: setup
 
 test: build
 	@ctest --preset release --parallel $(JOBS)
+
+test-python:
+	@JOBS='$(JOBS)' tools/python_test.sh
 
 demo: build
 	@tools/setup.sh demo

@@ -19,6 +19,7 @@ LEVELS = {
     "train": 4,
     "infer": 4,
     "apps": 5,
+    "python": 5,
 }
 
 # The room that owns each public header include/tnl/NAME.h.
@@ -27,6 +28,7 @@ PUBLIC_HEADERS = {
     "tensor": "core",
     "device": "backend",
     "attention": "attention",
+    "attention_plan": "backend",
     "tokenizer": "text",
     "model": "model",
     "train": "train",
@@ -55,7 +57,7 @@ class Checker:
         self.files = 0
 
     def run(self):
-        for top in ("include", "src", "apps"):
+        for top in ("include", "src", "apps", "python"):
             for path in sorted((self.root / top).rglob("*")):
                 if path.suffix in SOURCES and path.is_file():
                     self.check_file(path)
@@ -88,8 +90,8 @@ class Checker:
         if parts[0] == "include":
             is_public = len(parts) == 3 and parts[1] == "tnl" and path.suffix == ".h"
             return PUBLIC_HEADERS.get(path.stem) if is_public else None
-        if parts[0] == "apps":
-            return "apps"
+        if parts[0] in ("apps", "python"):
+            return parts[0]
         return parts[1] if len(parts) > 2 and parts[1] in LEVELS else None
 
     def resolve(self, path, name):
@@ -108,6 +110,9 @@ class Checker:
         if self.is_public(path) and not self.is_public(target):
             self.report(path, number, f'a public header must not include the internal "{name}"')
             return
+        if room == "python" and not (self.is_public(target) or self.is_under(target, "python")):
+            self.report(path, number, f'python/ is built on the public headers, not on "{name}"')
+            return
         other = self.room_of(target)
         if other is not None and other != room and LEVELS[other] >= LEVELS[room]:
             self.report(path, number, f'{room} must not include {other} ("{name}"): arrows point '
@@ -125,7 +130,7 @@ class Checker:
             self.report(path, number, f"<{name}>: CUDA is used in src/backend/cuda only")
         elif SIMD_HEADER.match(name) and room != "backend":
             self.report(path, number, f"<{name}>: SIMD is used in src/backend only")
-        elif TORCH_HEADER.match(name):
+        elif TORCH_HEADER.match(name) and room != "python":
             self.report(path, number, f"<{name}>: torch and Python are used in python/ only")
         elif name.startswith("CLI/") and room != "apps":
             self.report(path, number, f"<{name}>: only apps parses command lines")

@@ -24,6 +24,7 @@ CLEAN = {
     "src/infer/session.cc": '#include "tnl/model.h"\n',
     "apps/tnl/cli.h": "#include <CLI/CLI.hpp>\n",
     "apps/tnl/main.cc": '#include "train/loop.h"\n#include "tnl/cli.h"\nint f() { exit(1); }\n',
+    "python/src/module.cc": '#include <Python.h>\n#include "tnl/model.h"\n',
 }
 
 # file, its content, line of the finding, words of the finding
@@ -51,6 +52,7 @@ PLANTED = [
     ("src/model/x.cc", "void f() { std::exit(1); }\n", 1, "only apps may exit"),
     ("src/model/x.cc", "__device__ int x;\n", 1, "belongs into a .cu or .cuh file"),
     ("src/model/x.cu", "", 1, "belongs into src/backend/cuda"),
+    ("python/src/x.cc", '#include "core/file.h"\n', 1, "built on the public headers"),
     ("src/backend/y.cc", '#include "backend/cuda/kernel.cu"\n', 1, "loaded at run time"),
 ]
 

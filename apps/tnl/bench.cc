@@ -2,10 +2,54 @@
 #include <fmt/format.h>
 
 #include "tnl/bench_attention.h"
+#include "tnl/bench_length.h"
+#include "tnl/bench_model.h"
 #include "tnl/commands.h"
 
 namespace tnl::command {
 namespace {
+
+void add_gpu_options(CLI::App& command, AttentionBenchOptions& options) {
+  const std::string group = "On a GPU";
+  command
+      .add_option("--segments", options.plan.segments,
+                  "force how long sequences are cut: plain, warm or carry")
+      ->check(CLI::IsMember({"plain", "warm", "carry"}))
+      ->group(group);
+  command
+      .add_option(
+          "--runs", options.plan.runs,
+          "force the number of pieces, all heads together; on the CPU of the longest sequence")
+      ->group(group);
+  command
+      .add_option("--precision", options.plan.precision,
+                  "force how operands of matrix products are kept: fast, state or precise")
+      ->check(CLI::IsMember({"fast", "state", "precise"}))
+      ->group(group);
+  command
+      .add_flag_callback(
+          "--precise", [&options] { options.plan.precision = "precise"; }, "--precision precise")
+      ->group(group);
+  command
+      .add_flag("--batch-invariant", options.plan.batch_invariant,
+                "cut a sequence by nothing but itself")
+      ->group(group);
+  command.add_flag("--states", options.states, "with initial and final states")->group(group);
+  command
+      .add_flag_callback(
+          "--backward", [&options] { options.pass = "backward"; }, "--pass backward")
+      ->group(group);
+  command
+      .add_flag_callback(
+          "--step", [&options] { options.pass = "step"; }, "--pass step")
+      ->group(group);
+  command.add_flag("--graph", options.graph, "replay a recorded graph: no host work in between")
+      ->group(group);
+  command
+      .add_flag_callback(
+          "--no-errors", [&options] { options.errors = false; }, "leave out the errors")
+      ->group(group);
+}
 
 void add_attention(CLI::App& bench) {
   const auto options = std::make_shared<AttentionBenchOptions>();
@@ -32,22 +76,28 @@ void add_attention(CLI::App& bench) {
       ->expected(0, 1)
       ->default_str("drawn")
       ->take_last();
-  command->add_option("--pass", options->pass, "forward, backward or both")
-      ->check(CLI::IsMember({"forward", "backward", "both"}))
+  command
+      ->add_option("--pass", options->pass,
+                   "forward, backward or both; on a GPU also step (one token, Bx1xHxK)")
+      ->check(CLI::IsMember({"forward", "backward", "both", "step"}))
       ->capture_default_str();
-  command->add_option("--dtype", options->dtype, "storage of q, k, v, o: f32, bf16, f16 or f64")
-      ->check(CLI::IsMember({"f32", "bf16", "f16", "f64"}))
-      ->capture_default_str();
+  command
+      ->add_option("--dtype", options->dtype,
+                   "storage of q, k, v, o: f32, bf16, f16 or f64; the default is bf16 on a GPU, "
+                   "else f32")
+      ->check(CLI::IsMember({"f32", "bf16", "f16", "f64"}));
   command->add_flag("--reverse", options->reverse, "time runs from the last token to the first");
   command->add_option("--kernel", options->plan.kernel,
                       "force avx512, avx2, generic, or (f64) reference-recurrent or "
-                      "reference-chunked; the default is the best of the device");
+                      "reference-chunked, on a GPU sweep64, sweep128, sweep256 or general; the "
+                      "default is the best of the device");
   command->add_option("--chunk", options->plan.chunk, "tokens of a chunk; 0 leaves it to the plan")
       ->capture_default_str();
   command
       ->add_option("--value-slice", options->plan.value_slice,
                    "columns of V a task owns; 0 leaves it to the plan")
       ->capture_default_str();
+  add_gpu_options(*command, *options);
   command->add_option("--repeat", options->repeat, "timed runs of each pass, after one to warm up")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
@@ -56,13 +106,83 @@ void add_attention(CLI::App& bench) {
   command->footer(
       "GFLOP/s count 4KV a token and head forward and 12KV backward, whatever the algorithm does. "
       "The peak is that of fp32 multiply-adds on registers alone, measured in the same run on as "
-      "many threads. Times are the best and the median of the runs; GFLOP/s are of the best.\n\n"
+      "many threads. Times are the best and the median of the runs; GFLOP/s are of the best.\n"
+      "On a GPU the floor is every input read once and every output written once at the bandwidth "
+      "of a copy measured in the same run; its cache is emptied by reading before each run.\n\n"
       "Examples:\n"
       "  tnl bench attention\n"
       "  tnl bench attention --shapes 1x4096x16x128 --slopes half --threads 1\n"
       "  tnl bench attention --shapes 1x1024x8x256x128 --varlen 512,1,300,211 --dtype bf16\n"
-      "  tnl bench attention --cpu-target avx2 --pass forward --json");
+      "  tnl bench attention --cpu-target avx2 --pass forward --json\n"
+      "  tnl bench attention --device cuda --shapes 4x8192x16x128,1x131072x16x128 --slopes first\n"
+      "  tnl bench attention --device cuda --step --graph --shapes 64x1x16x128");
   command->callback([options] { bench_attention(*options); });
+}
+
+void add_train_bench(CLI::App& bench) {
+  const auto options = std::make_shared<TrainBenchOptions>();
+  CLI::App* command =
+      bench.add_subcommand("train", "time training steps of a random model on random tokens");
+  command->add_option("--preset", options->preset, "the model's shape")->capture_default_str();
+  command->add_option("--lengths", options->lengths, "tokens of a sequence, one row for each")
+      ->delimiter(',')
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+      ->type_name("T1,T2,...")
+      ->capture_default_str();
+  command
+      ->add_option("--tokens", options->tokens,
+                   "tokens of a step, in as many sequences as fit, at least one")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
+      ->capture_default_str();
+  command->add_option("--repeat", options->repeat, "timed steps, after one to warm up")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_option("--recompute", options->recompute, "as for tnl train")
+      ->check(CLI::IsMember({"none", "selective", "full"}))
+      ->capture_default_str();
+  command->add_flag("--untied", options->untied, "a head of its own in place of the embedding");
+  command->add_flag("--no-lrpe", options->no_lrpe, "no LRPE in any layer");
+  command->add_flag("--json", options->json, "print JSON in place of a table");
+  options->device.add(*command);
+  command->footer(
+      "A step is forward, backward and AdamW. Rates are of the median step; GFLOP/s count "
+      "6 a parameter\nthat multiplies and 16KV a head and layer, for each token.\n\nExamples:\n"
+      "  tnl bench train\n"
+      "  tnl bench train --preset 44m --lengths 512,4096,32768 --tokens 32768\n"
+      "  tnl bench train --device cuda --preset 385m --untied --no-lrpe --tokens 32768 --lengths "
+      "1024,32768");
+  command->callback([options] { bench_train(*options); });
+}
+
+void add_inference_bench(CLI::App& bench) {
+  const auto options = std::make_shared<InferenceBenchOptions>();
+  CLI::App* command = bench.add_subcommand(
+      "inference", "time reading a prompt and generating, against the machine's limits");
+  command->add_option("--preset", options->preset, "the model's shape; its parameters are random")
+      ->capture_default_str();
+  command->add_option("--dtype", options->dtype, "storage of the parameters")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}))
+      ->capture_default_str();
+  command->add_option("--prompt", options->prompt, "tokens of the prompt")
+      ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31))
+      ->capture_default_str();
+  command->add_option("--prefill-chunk", options->prefill_chunk, "tokens read in one pass")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+      ->capture_default_str();
+  command->add_option("--decode", options->decode, "timed tokens, one after the other")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  command->add_option("--repeat", options->repeat, "timed prompts, after one to warm up")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "print JSON in place of a table");
+  options->device.add(*command);
+  command->footer(
+      "Decoding is held against the bandwidth of reading memory, reading a prompt against an fp32 "
+      "matrix product, both\nmeasured in the same run on as many threads. Rates are of the median."
+      "\n\nExample:\n"
+      "  tnl bench inference --preset 1b --prompt 1024");
+  command->callback([options] { bench_inference(*options); });
 }
 
 }  // namespace
@@ -72,6 +192,10 @@ void add_bench(CLI::App& app) {
   bench->require_subcommand(1);
   bench->footer("Example:\n  tnl bench attention --shapes 2x2048x8x64,1x2048x8x128");
   add_attention(*bench);
+  add_memory_bench(*bench);
+  add_generate_bench(*bench);
+  add_train_bench(*bench);
+  add_inference_bench(*bench);
 }
 
 }  // namespace tnl::command

@@ -1,39 +1,21 @@
 #include "tnl/bench_attention.h"
 
 #include <algorithm>
-#include <charconv>
-#include <chrono>
-#include <functional>
-#include <string_view>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
-#include "backend/cpu/attention.h"
+#include "backend/cpu/peaks.h"
 #include "core/buffer.h"
 #include "core/convert.h"
 #include "core/rng.h"
-#include "tnl/model.h"
+#include "tnl/bench_attention_input.h"
+#include "tnl/bench_timing.h"
 
 namespace tnl::command {
 namespace {
-
-constexpr std::int64_t kMostExtent = std::int64_t{1} << 31;
-
-struct Shape {
-  std::int64_t batch = 0, tokens = 0, heads = 0, key_dim = 0, value_dim = 0;
-  std::vector<std::int64_t> cu_seqlens;  // packed if not empty
-
-  std::int64_t rows() const {
-    return (cu_seqlens.empty() ? batch * tokens : cu_seqlens.back()) * heads;
-  }
-};
-
-struct Timing {
-  double best = 0, median = 0;  // seconds
-};
 
 struct Measurement {
   std::string shape;
@@ -42,111 +24,11 @@ struct Measurement {
   Timing timing;
 };
 
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  for (;;) {
-    const std::size_t end = text.find(separator);
-    parts.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
-
-template <class Number>
-bool parse(std::string_view text, Number& number) {
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() && !text.empty();
-}
-
-Shape parse_shape(const std::string& text) {
-  std::vector<std::int64_t> extents;
-  for (const std::string_view part : split(text, 'x')) {
-    std::int64_t extent = 0;
-    if (!parse(part, extent) || extent < 1 || extent > kMostExtent) {
-      extents.clear();
-      break;
-    }
-    extents.push_back(extent);
-  }
-  if (extents.size() != 4 && extents.size() != 5) {
-    require(invalid_argument(
-        fmt::format("--shapes: found '{}', expected BxTxHxK or BxTxHxKxV with numbers from 1 to {}",
-                    text, kMostExtent)));
-  }
-  const Shape shape{extents[0], extents[1], extents[2], extents[3], extents.back(), {}};
-  double elements = 1;
-  for (const std::int64_t extent : extents) elements *= static_cast<double>(extent);
-  if (elements > 1e15) {
-    require(invalid_argument(fmt::format(
-        "--shapes: found '{}', expected a shape that fits into the memory of a machine", text)));
-  }
-  return shape;
-}
-
-std::vector<std::int64_t> parse_lengths(const std::string& text) {
-  std::vector<std::int64_t> offsets = {0};
-  for (const std::string_view part : split(text, ',')) {
-    std::int64_t length = 0;
-    if (!parse(part, length) || length < 0 || length > kMostExtent) {
-      require(invalid_argument(
-          fmt::format("--varlen: found '{}', expected lengths from 0 to {}", text, kMostExtent)));
-    }
-    offsets.push_back(offsets.back() + length);
-  }
-  return offsets;
-}
-
-// B lengths from T/2 to 3T/2, B * T in all: what one gets more, its neighbour gets less.
-std::vector<std::int64_t> draw_lengths(const Shape& shape) {
-  Rng rng(1);
-  std::vector<std::int64_t> offsets = {0};
-  for (std::int64_t n = 0; n < shape.batch; n += 2) {
-    const std::int64_t shift =
-        n + 1 < shape.batch ? static_cast<std::int64_t>(rng.below(shape.tokens / 2 + 1)) : 0;
-    offsets.push_back(offsets.back() + shape.tokens + shift);
-    if (n + 1 < shape.batch) offsets.push_back(offsets.back() + shape.tokens - shift);
-  }
-  return offsets;
-}
-
-std::vector<float> decays(const std::string& slopes, std::int64_t heads) {
-  if (slopes == "zero") return std::vector<float>(heads, 0.0f);
-  if (slopes == "first" || slopes == "half") {
-    ModelConfig config;
-    config.heads = heads;
-    config.layers = 3;
-    return config.log_decay(slopes == "first" ? 0 : 1);
-  }
-  std::vector<float> result;
-  for (const std::string_view part : split(slopes, ',')) {
-    float slope = 0;
-    if (!parse(part, slope) || !(slope >= 0)) {
-      require(invalid_argument(
-          fmt::format("--slopes: found '{}', expected first, half, zero or numbers >= 0", slopes)));
-    }
-    result.push_back(-slope);
-  }
-  if (result.size() == 1) result.assign(heads, result[0]);
-  if (static_cast<std::int64_t>(result.size()) != heads) {
-    require(invalid_argument(
-        fmt::format("--slopes: found {} numbers, expected 1 or one for each of {} heads",
-                    result.size(), heads)));
-  }
-  return result;
-}
-
-DType parse_dtype(const std::string& name) {
-  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kF64}) {
-    if (dtype_name(dtype) == name) return dtype;
-  }
-  throw Exit{kExitBadInput, fmt::format("--dtype: found '{}'", name)};
-}
-
 // The operands of one shape, filled with normal numbers.
 class Operands {
  public:
-  Operands(const Shape& shape, DType dtype, const AttentionBenchOptions& options)
-      : shape_(shape), dtype_(dtype), log_decay_(decays(options.slopes, shape.heads)) {
+  Operands(const AttentionShape& shape, DType dtype, const AttentionBenchOptions& options)
+      : shape_(shape), dtype_(dtype), log_decay_(attention_decays(options.slopes, shape.heads)) {
     args.q = operand(shape.key_dim, true);
     args.k = operand(shape.key_dim, true);
     args.v = operand(shape.value_dim, true);
@@ -187,30 +69,16 @@ class Operands {
     return TensorView::contiguous(data, dtype_, {shape_.batch, shape_.tokens, shape_.heads, width});
   }
 
-  Shape shape_;
+  AttentionShape shape_;
   DType dtype_;
   std::vector<float> log_decay_;
   std::vector<Buffer> buffers_;
   Rng rng_{7};
 };
 
-Timing measure(int repeat, const std::function<Status()>& run) {
-  using Clock = std::chrono::steady_clock;
-  require(run());
-  std::vector<double> seconds(repeat);
-  for (double& one : seconds) {
-    if (interrupt_requested()) throw Exit{kExitInterrupted, ""};
-    const auto start = Clock::now();
-    require(run());
-    one = std::chrono::duration<double>(Clock::now() - start).count();
-  }
-  std::sort(seconds.begin(), seconds.end());
-  return {seconds.front(), seconds[seconds.size() / 2]};
-}
-
-void bench_shape(const std::string& name, const Shape& shape, const Device& device,
+void bench_shape(const std::string& name, const AttentionShape& shape, const Device& device,
                  const AttentionBenchOptions& options, std::vector<Measurement>& results) {
-  Operands operands(shape, parse_dtype(options.dtype), options);
+  Operands operands(shape, parse_attention_dtype(options.dtype), options);
   const double forward_flops = 4.0 * static_cast<double>(shape.rows()) *
                                static_cast<double>(shape.key_dim) *
                                static_cast<double>(shape.value_dim);
@@ -264,18 +132,22 @@ void print_table(const std::vector<Measurement>& results, double peak) {
 
 }  // namespace
 
-void bench_attention(const AttentionBenchOptions& options) {
+void bench_attention(AttentionBenchOptions options) {
   const Device device = options.device.open();
-  std::vector<Shape> shapes;
-  for (const std::string& text : options.shapes) {
-    Shape shape = parse_shape(text);
-    if (!options.varlen.empty()) {
-      shape.cu_seqlens =
-          options.varlen == "drawn" ? draw_lengths(shape) : parse_lengths(options.varlen);
-    }
-    decays(options.slopes, shape.heads);  // every mistake before the first measurement
-    shapes.push_back(shape);
+  const bool on_gpu = device.properties().kind == DeviceKind::kCuda;
+  if (options.dtype.empty()) options.dtype = on_gpu ? "bf16" : "f32";
+  if (on_gpu) return bench_attention_gpu(options, device);
+  if (options.pass == "step" || options.states || options.graph) {
+    require(
+        invalid_argument("--pass step, --states and --graph: found on the device 'cpu', expected a "
+                         "GPU (--device cuda)"));
   }
+  std::vector<AttentionShape> shapes;
+  for (const std::string& text : options.shapes) {
+    shapes.push_back(parse_attention_shape(text, options.varlen));
+    attention_decays(options.slopes, shapes.back().heads);  // mistakes before any measurement
+  }
+  parse_attention_dtype(options.dtype);
   catch_interrupts();
   const DeviceProperties& properties = device.properties();
   const std::string target =

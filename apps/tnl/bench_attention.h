@@ -15,14 +15,21 @@ struct AttentionBenchOptions {
   std::string slopes = "half";
   std::string varlen;  // empty: a batch; "drawn" or a list of lengths: packed
   std::string pass = "both";
-  std::string dtype = "f32";
+  std::string dtype;  // empty: bf16 on a GPU, else f32
   bool reverse = false;
   AttentionPlanOptions plan = {};
   int repeat = 10;
   bool json = false;
   DeviceFlags device;
+
+  // On a GPU.
+  bool states = false;  // initial and final states, and their gradients
+  bool graph = false;   // replayed from a recorded graph
+  bool errors = true;   // held against fp64
 };
 
-void bench_attention(const AttentionBenchOptions& options);  // throws Exit
+// Both throw Exit.
+void bench_attention(AttentionBenchOptions options);
+void bench_attention_gpu(const AttentionBenchOptions& options, const Device& device);
 
 }  // namespace tnl::command

@@ -1,6 +1,7 @@
 // What the subcommands share: exit statuses, the device options, interruption.
 #pragma once
 
+#include <fstream>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -36,10 +37,21 @@ struct DeviceFlags {
   std::string device = "cpu";
   int threads = 0;
   std::string cpu_target;
+  std::string precision = "bf16";
 
   void add(CLI::App& command);
   Device open() const;  // throws Exit
 };
+
+// For options of type std::uint64_t, where a negative number would wrap around.
+CLI::Validator seed_range();
+
+// A text file, pipe or device, from its beginning; throws Exit.
+std::ifstream open_text(const std::string& path);
+
+// A file that grows beyond its limit is then an error of the write, and one that shrinks while it
+// is mapped ends the program with a sentence and kExitFailed.
+void catch_file_signals();
 
 // After the first call Ctrl-C and SIGTERM only set a flag; the second Ctrl-C ends the program.
 void catch_interrupts();

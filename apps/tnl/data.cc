@@ -146,6 +146,7 @@ void add_pack(CLI::App& parent) {
       ->check(CLI::IsMember({"auto", "document", "block"}))
       ->capture_default_str();
   command->add_option("--seed", options->seed, "of the choice of held-out text")
+      ->check(seed_range())
       ->capture_default_str();
   command->add_flag("!--no-eos", options->append_eos,
                     "do not end each document with the tokenizer's end-of-text id");

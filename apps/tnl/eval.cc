@@ -1,4 +1,4 @@
-// tnl eval: how well a model predicts a text.
+// tnl eval: how well a model predicts a text, or answers the items of a task.
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -11,6 +11,7 @@
 
 #include "infer/evaluate.h"
 #include "tnl/commands.h"
+#include "tnl/eval_task.h"
 #include "tnl/model_flags.h"
 #include "tnl/progress.h"
 
@@ -22,6 +23,7 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   ModelFlags model;
   std::string text;
+  TaskFlags task;
   EvaluateOptions evaluate;
   bool json = false;
 };
@@ -77,14 +79,19 @@ void print_json(const Options& options, const Evaluation& result, double rate) {
 }
 
 void run(const Options& options) {
-  catch_interrupts();
-  std::ifstream file;
-  if (options.text != "-") file.open(options.text, std::ios::binary);
-  if (options.text != "-" && (!file || std::filesystem::is_directory(options.text))) {
-    throw Exit{
-        kExitBadInput,
-        fmt::format("cannot read {}: expected a text file, or - for standard input", options.text)};
+  if (options.text.empty() == options.task.task.empty()) {
+    throw Exit{kExitBadInput,
+               fmt::format("found {} --text {} --task, expected either --text or --task",
+                           options.text.empty() ? "neither" : "both",
+                           options.text.empty() ? "nor" : "and")};
   }
+  if (!options.task.task.empty()) {
+    catch_interrupts();
+    return run_task(options.task, options.model, options.evaluate.chunk, options.json);
+  }
+  std::ifstream file;
+  if (options.text != "-") file = open_text(options.text);
+  catch_interrupts();
   const ModelFlags::Loaded loaded = options.model.load();
   const Clock::time_point start = Clock::now();
   const Result<Evaluation> result =
@@ -111,11 +118,11 @@ void run(const Options& options) {
 
 void add_eval(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command =
-      app.add_subcommand("eval", "perplexity and bits per byte of a text of any length");
+  CLI::App* command = app.add_subcommand(
+      "eval", "perplexity and bits per byte of a text of any length, or accuracy at a task");
   options->model.add(*command);
-  command->add_option("--text", options->text, "the file with the text; - for standard input")
-      ->required();
+  command->add_option("--text", options->text, "the file with the text; - for standard input");
+  options->task.add(*command);
   command
       ->add_option("--chunk", options->evaluate.chunk,
                    "tokens read at once; memory grows with it, the result does not change")
@@ -129,9 +136,14 @@ void add_eval(CLI::App& app) {
       "or where it has none from the uniform distribution. So bits per byte is a code length of "
       "the\n"
       "whole text, to be held against that of a compressor.\n\n"
+      "The items of a task are scored as lm-evaluation-harness does: acc takes the likeliest "
+      "answer,\n"
+      "acc_norm divides its log-likelihood by its characters.\n\n"
       "Examples:\n"
       "  tnl eval --model run --text book.txt\n"
-      "  zcat book.txt.gz | tnl eval --model run/model --text - --json");
+      "  zcat book.txt.gz | tnl eval --model run/model --text - --json\n"
+      "  tnl eval --model run --task piqa.jsonl.zst --task-format piqa\n"
+      "  tnl eval --model run --task mmlu/ --task-format mmlu --shots 5 --json");
   command->callback([options] { run(*options); });
 }
 

@@ -3,15 +3,16 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <random>
 
 #include <fmt/format.h>
 
+#include "core/file.h"
 #include "tnl/commands.h"
 #include "tnl/model_flags.h"
 #include "tnl/session.h"
@@ -26,6 +27,7 @@ struct Options {
   std::optional<std::string> prompt;
   std::string prompt_file;
   GenerateOptions generate;
+  std::string load_state, save_state;
   std::optional<std::uint64_t> seed;
   bool ignore_eos = false;
   bool verbose = false;
@@ -36,7 +38,15 @@ double seconds_since(Clock::time_point start) {
 }
 
 std::string read_prompt(std::istream& stream, const std::string& name) {
-  std::string text{std::istreambuf_iterator<char>(stream), {}};
+  constexpr std::size_t kMost = std::size_t{1} << 28;
+  std::string text;
+  for (std::string block(1 << 16, '\0'); stream && text.size() <= kMost;) {
+    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
+    text.append(block, 0, static_cast<std::size_t>(stream.gcount()));
+  }
+  if (text.size() > kMost) {
+    throw Exit{kExitBadInput, fmt::format("{}: found a prompt of more than {} bytes", name, kMost)};
+  }
   if (stream.bad()) throw Exit{kExitBadInput, fmt::format("cannot read the prompt from {}", name)};
   if (text.ends_with('\n')) text.pop_back();  // the one that ends every file and every echo
   return text;
@@ -45,16 +55,23 @@ std::string read_prompt(std::istream& stream, const std::string& name) {
 std::string read_prompt(const Options& options) {
   if (options.prompt) return *options.prompt;
   if (!options.prompt_file.empty()) {
-    std::ifstream file(options.prompt_file, std::ios::binary);
+    std::ifstream file = open_text(options.prompt_file);
     return read_prompt(file, options.prompt_file);
   }
   return ::isatty(STDIN_FILENO) == 1 ? std::string() : read_prompt(std::cin, "standard input");
 }
 
+bool has_prompt(const Options& options) {
+  return options.prompt.has_value() || !options.prompt_file.empty();
+}
+
+// Nothing where a saved text goes on by itself.
 std::vector<std::int32_t> encode_prompt(const Options& options, const Tokenizer& tokenizer) {
   std::vector<std::int32_t> ids;
-  require(tokenizer.encode(read_prompt(options), ids));
-  if (!ids.empty()) return ids;
+  const bool begins = options.load_state.empty();
+  if (!begins && !has_prompt(options)) return ids;
+  require(tokenizer.encode_part(read_prompt(options), begins, ids));
+  if (!ids.empty() || !begins) return ids;
   const std::int32_t start = tokenizer.bos_id() >= 0 ? tokenizer.bos_id() : tokenizer.eos_id();
   if (start < 0) {
     throw Exit{kExitBadInput,
@@ -88,18 +105,23 @@ const char* describe(StopReason reason) {
   }
 }
 
-GenerateResult write_text(Session& session, const Tokenizer& tokenizer,
-                          const GenerateOptions& options) {
+GenerateResult write_text(Session& session, const Tokenizer& tokenizer, const Options& options,
+                          const std::string& before, GenerateState& state) {
   bool written = true, open_line = false;
+  const auto write = [&](std::string_view text) {
+    if (!text.empty()) {
+      written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+                std::fflush(stdout) == 0;
+      open_line = text.back() != '\n';
+    }
+    return written && !interrupt_requested();
+  };
+  write(before);
+  GenerateState* kept = options.save_state.empty() && !state.begun ? nullptr : &state;
   const GenerateResult result =
-      require(generate(session, tokenizer, options, [&](std::string_view text) {
-        if (!text.empty()) {
-          written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
-                    std::fflush(stdout) == 0;
-          open_line = text.back() != '\n';
-        }
-        return written && !interrupt_requested();
-      }));
+      require(generate(session, tokenizer, options.generate, write, kept));
+  const bool over = options.save_state.empty() && result.reason == StopReason::kMaxTokens;
+  if (over) write(finish_text(state));
   if (!written) throw Exit{kExitFailed, "cannot write to standard output"};
   // A file or a pipe gets the text and nothing else.
   if (open_line && ::isatty(STDOUT_FILENO) == 1) std::fputc('\n', stdout);
@@ -107,22 +129,46 @@ GenerateResult write_text(Session& session, const Tokenizer& tokenizer,
   return result;
 }
 
+// Before the work: a long text is not to be lost for a typing error.
+void check_can_save(const std::string& path) {
+  if (path.empty()) return;
+  if (std::filesystem::is_directory(path)) {
+    throw Exit{kExitBadInput,
+               fmt::format("--save-state: {} is a directory, expected the name of a file", path)};
+  }
+  const Result<AtomicFile> file = AtomicFile::create(path);
+  if (!file.ok()) throw Exit{kExitBadInput, "--save-state: " + file.status().message()};
+}
+
 void run(Options options) {
   require(validate(options.generate));  // before a large model is read
-  catch_interrupts();
+  check_can_save(options.save_state);
   options.generate.stop_at_eos = !options.ignore_eos;
   options.generate.sampler.seed =
       options.seed ? *options.seed : std::uint64_t{std::random_device()()};
   const auto [model, tokenizer] = options.model.load();
   const std::vector<std::int32_t> prompt = encode_prompt(options, *tokenizer);
-  Session session = require(Session::create(model));
+  catch_interrupts();  // not before: a prompt may be waited for
+  GenerateState state;
+  Session session = options.load_state.empty()
+                        ? require(Session::create(model))
+                        : require(Session::load(model, options.load_state, &state));
+  if (options.seed) state.begun = false;  // another branch of the text
+  if (session.position() == 0 && prompt.empty()) {
+    throw Exit{kExitBadInput,
+               fmt::format("{} holds a session that has read nothing: give a --prompt",
+                           options.load_state)};
+  }
+  // What was held back was the end of that text, if another follows it.
+  const std::string before = prompt.empty() ? std::string() : finish_text(state);
 
   const Clock::time_point start = Clock::now();
   feed_prompt(session, prompt);
   const double prompt_seconds = seconds_since(start);
   const Clock::time_point begin = Clock::now();
-  const GenerateResult result = write_text(session, *tokenizer, options.generate);
+  const GenerateResult result = write_text(session, *tokenizer, options, before, state);
   const double seconds = seconds_since(begin);
+  if (!options.save_state.empty()) require(session.save(options.save_state, state));
 
   if (options.verbose) {
     fmt::print(stderr,
@@ -164,7 +210,7 @@ void add_sampler_options(CLI::App& command, Options& options) {
   command
       .add_option("--seed", options.seed,
                   "same seed, same text; the default is drawn anew, -v prints it")
-      ->check(CLI::NonNegativeNumber);  // a negative one would wrap around
+      ->check(seed_range());
 }
 
 }  // namespace
@@ -177,10 +223,18 @@ void add_generate(CLI::App& app) {
   command
       ->add_option("--prompt-file", options->prompt_file,
                    "a file with it; without the last newline")
-      ->check(CLI::ExistingPath & !CLI::ExistingDirectory)
       ->excludes(prompt);
   command->add_option("-n,--max-tokens", options->generate.max_tokens, "how many tokens at most")
       ->capture_default_str();
+  command
+      ->add_option("--load-state", options->load_state,
+                   "go on with the text that --save-state left in this file")
+      ->type_name("FILE");
+  command
+      ->add_option(
+          "--save-state", options->save_state,
+          "leave the text in this file, to go on with it later; may be that of --load-state")
+      ->type_name("FILE");
   add_sampler_options(*command, *options);
   command
       ->add_option("--stop", options->generate.stop,
@@ -194,11 +248,20 @@ void add_generate(CLI::App& app) {
       "newline); where that is a terminal, or the prompt is empty, the model begins a text.\n"
       "The steps of sampling in their order: repetition penalty, top-k, top-p, min-p, "
       "temperature.\n"
-      "Ctrl-C ends the text, exit status 130.\n\n"
+      "Ctrl-C ends the text, exit status 130.\n"
+      "A saved text belongs to its model and has one size, however long it is. With the same "
+      "sampling\n"
+      "options it goes on as if it had never stopped; a --seed makes it another branch, and a "
+      "--prompt\n"
+      "is read first (with --load-state none comes from standard input). What may be the beginning "
+      "of\n"
+      "a stop string, or is part of a character, is printed by the run that knows.\n\n"
       "Examples:\n"
       "  tnl generate --model run -p \"Once upon a time\" -n 200\n"
       "  tnl generate --model run/model --temperature 0 --stop $'\\n\\n' < prompt.txt\n"
-      "  tnl generate --model run -p \"def \" --seed 7 --repetition-penalty 1.1 -v");
+      "  tnl generate --model run -p \"def \" --seed 7 --repetition-penalty 1.1 -v\n"
+      "  tnl generate --model run --prompt-file book.txt -n 0 --save-state book.state\n"
+      "  tnl generate --model run --load-state book.state --seed 1");
   command->callback([options] { run(*options); });
 }
 

@@ -4,11 +4,13 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/printable.h"
 #include "tnl/cli.h"
 #include "tnl/commands.h"
 #include "tnl/tokenizer.h"
@@ -119,8 +121,7 @@ class IdDecoder {
     const char* end = word_.data() + word_.size();
     const auto [rest, error] = std::from_chars(word_.data(), end, id);
     if (error != std::errc() || rest != end) {
-      require(
-          invalid_argument(fmt::format("found \"{}\", expected a token id", word_.substr(0, 60))));
+      require(invalid_argument(fmt::format("found \"{}\", expected a token id", printable(word_))));
     }
     print_bytes(require(tokenizer_.piece(id, first_)));
     first_ = first_ && tokenizer_.special(id);
@@ -173,7 +174,9 @@ void add_training(CLI::App& parent) {
       ->add_option("--max-sentences", options->max_sentences,
                    "train on a sample of so many lines; 0: all")
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "of the sample")->capture_default_str();
+  command->add_option("--seed", options->seed, "of the sample")
+      ->check(seed_range())
+      ->capture_default_str();
   command->add_option("--threads", options->threads, "0 takes one for each core")
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "let the library report on stderr");
@@ -186,12 +189,40 @@ void add_training(CLI::App& parent) {
   });
 }
 
+void add_conversion(CLI::App& parent) {
+  struct Conversion {
+    std::string input, output, prefix = "auto";
+  };
+  CLI::App* command = parent.add_subcommand(
+      "convert", "write the vocabulary of a GGUF file as a SentencePiece model");
+  const auto options = std::make_shared<Conversion>();
+  command->add_option("input", options->input, "the .gguf file; its tensors are not read")
+      ->required();
+  command->add_option("-o,--output", options->output, "the .model file to write")->required();
+  command
+      ->add_option("--dummy-prefix", options->prefix,
+                   "put a space in front of every text: yes, no, or auto, what the file says (yes "
+                   "where it says nothing)")
+      ->check(CLI::IsMember({"auto", "yes", "no"}))
+      ->capture_default_str();
+  command->footer(
+      "Example:\n  tnl tokenizer convert ggml-vocab-baichuan.gguf --output tokenizer.model");
+  command->callback([options] {
+    std::optional<bool> prefix;
+    if (options->prefix != "auto") prefix = options->prefix == "yes";
+    require(convert_gguf_vocabulary(options->input, options->output, prefix));
+    const auto tokenizer = require(load_tokenizer(options->output));
+    fmt::print("{}: {} ids\n", options->output, tokenizer->vocab_size());
+  });
+}
+
 CLI::App* add_use(CLI::App& parent, const char* name, const char* description,
                   void (*run)(const Options&), const std::shared_ptr<Options>& options) {
   CLI::App* command = parent.add_subcommand(name, description);
   command
       ->add_option("-t,--tokenizer", options->tokenizer,
-                   "a .model file, a directory with a tokenizer's files, or \"bytes\"")
+                   "a .model, tokenizer.json or .tiktoken file, a directory with a tokenizer's "
+                   "files, or \"bytes\"")
       ->required();
   command->callback([run, options] { run(*options); });
   return command;
@@ -204,6 +235,7 @@ void add_tokenizer(CLI::App& app) {
       app.add_subcommand("tokenizer", "train a tokenizer; turn text into token ids and back");
   command->require_subcommand(1);
   add_training(*command);
+  add_conversion(*command);
   auto options = std::make_shared<Options>();
   CLI::App* use = add_use(*command, "encode", "print the ids of a text", encode, options);
   use->add_option("files", options->files, "text files; none or \"-\": stdin");

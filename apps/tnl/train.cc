@@ -21,6 +21,7 @@ struct TrainOptions {
   TrainConfig flags;                            // as given on the command line
   std::map<std::string, CLI::Option*> options;  // by the name of the field
   std::string run, resume, settings;
+  bool dry_run = false;
   DeviceFlags device;
 };
 
@@ -71,6 +72,7 @@ class Display {
       note = fmt::format("loss {:.3f}, lr {:.2e}, {} tokens/s", now.loss, now.learning_rate,
                          format_amount(now.tokens_per_second));
     }
+    if (now.step_share > 0) note += fmt::format(", {:.0f}% of the next step", 100 * now.step_share);
     line_->update(now.step, now.steps, now.tokens_per_second > 0 ? now.seconds_left : -1, note);
     return !interrupt_requested();
   }
@@ -96,6 +98,7 @@ class Display {
 };
 
 void check_doors(const TrainOptions& options) {
+  if (options.dry_run && options.resume.empty()) return;
   if (options.resume.empty() == options.run.empty()) {
     throw Exit{kExitBadInput, options.run.empty()
                                   ? "found neither --run nor --resume, expected one of them"
@@ -111,6 +114,25 @@ void check_doors(const TrainOptions& options) {
   }
 }
 
+void print_memory(const TrainConfig& config, const Device& device) {
+  const std::vector<MemoryItem> items = require(train_memory(config, device));
+  std::size_t all = 0;
+  const auto print = [](const std::string& name, std::size_t bytes) {
+    fmt::print("{:<24} {:>12.1f} MiB\n", name, static_cast<double>(bytes) / (1 << 20));
+  };
+  for (const MemoryItem& item : items) {
+    print(item.name, item.bytes);
+    all += item.bytes;
+  }
+  print("memory of the run", all);
+  const std::size_t room = device.properties().gpu.memory_bytes;
+  if (device.properties().kind != DeviceKind::kCuda) return;
+  print("memory of the GPU", room);
+  if (all <= room) return;
+  throw Exit{kExitFailed,
+             "the run does not fit: a smaller --batch-tokens, or --sequence-chunk, needs less"};
+}
+
 void train(TrainOptions& options) {
   check_doors(options);
   const bool resumed = !options.resume.empty();
@@ -121,6 +143,10 @@ void train(TrainOptions& options) {
     require(validate(config));
   }
   const Device device = options.device.open();
+  if (options.dry_run) {
+    print_memory(config, device);
+    return;
+  }
   catch_interrupts();
   Result<TrainResult> result = internal_error("");
   {
@@ -154,6 +180,9 @@ void add_settings(CLI::App& command, TrainOptions& options) {
       } else {
         option->default_str(fmt::format("{}", field));
       }
+      if constexpr (std::is_same_v<decltype(field), std::uint64_t&>) {
+        option->check(seed_range());
+      }
     }
     option->group("Settings");
   });
@@ -177,6 +206,8 @@ void add_train(CLI::App& app) {
       ->add_option("--settings", options->settings,
                    "JSON file with any of the settings below; flags win over it")
       ->type_name("FILE");
+  command->add_flag("--dry-run", options->dry_run,
+                    "print what the run would take of the device's memory, and end");
   options->device.add(*command);
   add_settings(*command, *options);
   command->footer(
@@ -186,6 +217,7 @@ void add_train(CLI::App& app) {
       "bit.\n\nExamples:\n"
       "  tnl train --data packed --run runs/first --steps 500\n"
       "  tnl train --data packed --run runs/second --settings first.json --learning-rate 1e-3\n"
+      "  tnl train --data books --run runs/long --whole-documents --sequence-chunk 4096\n"
       "  tnl train --data packed --run runs/tuned --init runs/first/model --learning-rate 3e-4\n"
       "  tnl train --resume runs/first");
   command->callback([options] { train(*options); });

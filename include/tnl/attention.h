@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
-#include <vector>
 
+#include "tnl/attention_plan.h"
 #include "tnl/device.h"
 #include "tnl/status.h"
 #include "tnl/tensor.h"
@@ -18,9 +18,11 @@ namespace tnl {
 // token and state_out leaves in front of the first.
 enum class Direction { kForward, kReverse };
 
-// Storage of q, k, v, o: f32, bf16 or f16 (fp32 arithmetic), or f64 throughout (the reference).
-// All four share one dtype. The last axis is contiguous, the others may be strided, so slices of a
-// fused projection need no copy. T, K, V, H are arbitrary; T = 0 is legal.
+// Storage of q, k, v, o: f32, bf16 or f16 (fp32 arithmetic), or f64 throughout (the reference, on
+// the CPU only). On a GPU tensors and workspace are device memory (DeviceBuffer, or any other of
+// that GPU), log_decay, cu_seqlens and state_slots stay on the host. All four share one dtype. The
+// last axis is contiguous, the others may be strided, so slices of a fused projection need no copy.
+// T, K, V, H are arbitrary; T = 0 is legal.
 struct AttentionArgs {
   TensorView q;  // [B, T, H, K], or packed [total, H, K] with cu_seqlens
   TensorView k;  // as q
@@ -57,25 +59,6 @@ struct AttentionStepArgs {
   std::span<const std::int64_t> state_slots;  // [N], distinct; empty: sequence n uses slot n
 };
 
-struct AttentionPlanOptions {
-  // Empty: the best for the device. Else "avx512", "avx2", "generic" (f32, bf16, f16), or
-  // "reference-recurrent", "reference-chunked" (f64).
-  std::string kernel = {};
-  std::int64_t chunk = 0;        // tokens of a chunk; 0: chosen
-  std::int64_t value_slice = 0;  // columns of V a task owns; 0: chosen
-};
-
-// Pure data, chosen from shapes and device alone. The same plan gives the same bits every time.
-struct AttentionPlan {
-  std::string kernel;
-  std::int64_t chunk = 0;
-  std::int64_t value_slice = 0;
-  std::int64_t tasks = 0;           // independent pieces handed to the threads
-  std::size_t workspace_bytes = 0;  // what run needs, forward or backward
-  bool backward = false;
-  std::string describe() const;  // one line
-};
-
 // Checks every argument; the sentence of an error names it, what it was and what it may be.
 Result<AttentionPlan> plan_attention(const AttentionArgs& args, const DeviceProperties& device,
                                      const AttentionPlanOptions& options = {});
@@ -84,14 +67,17 @@ Result<AttentionPlan> plan_attention_backward(const AttentionArgs& args,
                                               const DeviceProperties& device,
                                               const AttentionPlanOptions& options = {});
 
-// `workspace` holds plan.workspace_bytes bytes, aligned to 64. Nothing is allocated.
+// `workspace` holds plan.workspace_bytes bytes, aligned to 64 (256 on a GPU). Nothing is allocated.
+// On a GPU these calls queue the work on `stream` and return; what goes wrong while it runs is
+// reported by Device::synchronize(). On the CPU they return when the work is done.
 Status attention_forward(const AttentionArgs& args, const AttentionPlan& plan, void* workspace,
-                         const Device& device);
+                         const Device& device, Stream stream = {});
 // Reads args.q, k, v, state_in; args.o and args.state_out are not looked at.
 Status attention_backward(const AttentionArgs& args, const AttentionGradients& gradients,
-                          const AttentionPlan& plan, void* workspace, const Device& device);
-// kernel: as in AttentionPlanOptions, empty for the best.
+                          const AttentionPlan& plan, void* workspace, const Device& device,
+                          Stream stream = {});
+// kernel: as in AttentionPlanOptions, empty for the best; on a GPU "step" or "general".
 Status attention_step(const AttentionStepArgs& args, const Device& device,
-                      const std::string& kernel = {});
+                      const std::string& kernel = {}, Stream stream = {});
 
 }  // namespace tnl

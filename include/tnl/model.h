@@ -85,8 +85,8 @@ struct NamedTensor {
 };
 
 struct ModelLoadOptions {
-  // Storage of the parameters in memory. Not given: as stored in the file (bf16 and f16 stay so;
-  // arithmetic is fp32 all the same). Training needs kF32.
+  // Storage of the parameters in memory. Not given: as stored in the file on the CPU (bf16 and f16
+  // stay so; arithmetic is fp32 all the same), as the activations on a GPU. Training needs kF32.
   std::optional<DType> dtype;
 };
 
@@ -97,8 +97,10 @@ class Model {
   // missing tensors are an error that lists them.
   static Result<Model> load(const std::filesystem::path& directory, const Device& device,
                             const ModelLoadOptions& options = {});
-  // Random parameters: normal(0, init_std), LRPE frequencies as published. f32 (f64 on reference).
-  static Result<Model> create(const ModelConfig& config, const Device& device, std::uint64_t seed);
+  // Random parameters: normal(0, init_std), LRPE frequencies as published. The same values on
+  // every device, stored as f32 (f64 on reference), or as `dtype`, which only inference takes.
+  static Result<Model> create(const ModelConfig& config, const Device& device, std::uint64_t seed,
+                              std::optional<DType> dtype = {});
 
   // Writes config.json and model.safetensors (sharded beyond `shard_bytes`), each file under a
   // temporary name, synced and renamed.
@@ -110,8 +112,12 @@ class Model {
   DType dtype() const;
   // In the order of the memory: every tensor once, the head only where it is not tied.
   const std::vector<NamedTensor>& parameters() const;
+  // Tells this model from others: the configuration as far as it decides the numbers, the storage
+  // and every parameter. Reads them all.
+  Result<std::uint64_t> fingerprint() const;
 
   struct Impl;
+  static Model share(std::shared_ptr<Impl> impl) { return Model(std::move(impl)); }
   const Impl& impl() const { return *impl_; }
   Impl& impl() { return *impl_; }
 

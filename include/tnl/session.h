@@ -1,7 +1,9 @@
 // One running text: the model's whole memory of it is a state of fixed size.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <span>
@@ -14,6 +16,20 @@
 #include "tnl/tokenizer.h"
 
 namespace tnl {
+
+// What generate() carries beside the session from one call to the next, so that a text can be cut
+// anywhere and goes on as if it had never stopped. A new one is the beginning of a text.
+struct GenerateState {
+  bool begun = false;  // false: the random numbers start from the seed of the options
+  std::array<std::uint64_t, 4> random{};
+  // The session's last tokens are generated text that may go on; set to false after feed().
+  bool in_text = false;
+  bool only_special = false;  // of that text all ids so far stand for no text
+  std::string held = {};      // of it, not emitted yet: may be the beginning of a stop string,
+  std::string partial = {};   // and behind that the first bytes of a character
+
+  static constexpr std::size_t kMostHeld = 4096;  // bytes; no stop string is longer
+};
 
 class Session {
  public:
@@ -43,6 +59,16 @@ class Session {
   Result<Session> fork() const;
   void reset();
 
+  // One file of a size that depends on the model alone, however long the text: the states of the
+  // layers, position, logits and recent(), and with them what generate() carries. Written to a
+  // temporary name, synced, renamed. A copy of the file is a branch of the text.
+  Status save(const std::filesystem::path& path, const GenerateState& text = {}) const;
+  // Continues bit for bit where save() was called, on the same kind of device. An error where the
+  // file is damaged, truncated, of another version, or belongs to another model (fingerprint(): the
+  // storage of the parameters counts too).
+  static Result<Session> load(const Model& model, const std::filesystem::path& path,
+                              GenerateState* text = nullptr, std::int64_t prefill_chunk = 512);
+
  private:
   struct Impl;
   explicit Session(std::unique_ptr<Impl> impl);
@@ -68,7 +94,8 @@ struct GenerateOptions {
   SamplerOptions sampler;
   std::int64_t max_tokens = 256;
   // Text that ends the generation and is not emitted. Where several could match, the one that is
-  // complete first does, and of several complete at the same place the longest.
+  // complete first does, and of several complete at the same place the longest. At most
+  // GenerateState::kMostHeld bytes each.
   std::vector<std::string> stop;
   bool stop_at_eos = true;
 };
@@ -89,8 +116,16 @@ struct GenerateResult {
 // has read every token counted in the result, so that the text can be continued. Where the
 // vocabulary of the model is larger than that of the tokenizer, the ids beyond are never drawn.
 // Logits that are NaN or +infinity are an error.
+//
+// With `state` a text can be generated in parts: where max_tokens or emit end the call, what is not
+// certain yet is not emitted but kept in the state. The parts, with the same options but
+// max_tokens, are together the tokens and the text of a single call.
 Result<GenerateResult> generate(Session& session, const Tokenizer& tokenizer,
                                 const GenerateOptions& options,
-                                const std::function<bool(std::string_view)>& emit);
+                                const std::function<bool(std::string_view)>& emit,
+                                GenerateState* state = nullptr);
+
+// For a text that will not go on: the text that `state` holds back, which it then holds no more.
+std::string finish_text(GenerateState& state);
 
 }  // namespace tnl

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,7 +19,7 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // "sentencepiece", "gpt2" or "bytes".
+  // "sentencepiece", "gpt2", "tokenizer.json", "tiktoken" or "bytes".
   virtual std::string_view kind() const = 0;
   virtual std::int64_t vocab_size() const = 0;
   // -1 where there is none.
@@ -52,16 +53,19 @@ class Tokenizer {
   virtual Status save(const std::filesystem::path& directory) const = 0;
 };
 
-// `path`: a SentencePiece .model file; a directory with tokenizer.model, or with GPT-2's vocabulary
-// (vocab.json or encoder.json) and merges (merges.txt or vocab.bpe), or what save() of the byte
-// tokenizer left (tnl_tokenizer.json); or the word "bytes".
+// `path`: a SentencePiece .model file; a tokenizer.json of the byte-level BPE kind; a .tiktoken
+// rank file; the word "bytes"; or a directory, in which the first of these counts: tokenizer.model,
+// tokenizer.json, GPT-2's vocabulary (vocab.json or encoder.json) with its merges (merges.txt or
+// vocab.bpe), a .tiktoken file, what save() of the byte tokenizer left (tnl_tokenizer.json).
+// docs/tokenizers.md says what of each format is read, and which file names bos and eos.
 //
-// decode(encode(text)) == text for every sequence of bytes, UTF-8 or not, with "gpt2", with
-// "bytes", and with SentencePiece models that have byte pieces and change nothing in the text
-// (identity normalization; those of train_sentencepiece): what such a model has no piece for, and a
-// literal U+2581, go through byte pieces. Other SentencePiece models lose what their normalization
-// loses. "bytes" has 258 ids: the 256 bytes, bos 256 and eos 257. "gpt2" takes <|endoftext|>, where
-// the vocabulary has it, as bos and eos.
+// decode(encode(text)) == text for every sequence of bytes, UTF-8 or not, with "gpt2", "tiktoken",
+// "bytes", with "tokenizer.json" unless it normalizes or adds a space in front, and with
+// SentencePiece models that have byte pieces and change nothing in the text (identity
+// normalization; those of train_sentencepiece): what such a model has no piece for, and a literal
+// U+2581, go through byte pieces. Other SentencePiece models lose what their normalization loses.
+// "bytes" has 258 ids: the 256 bytes, bos 256 and eos 257. "gpt2" takes <|endoftext|>, where the
+// vocabulary has it, as bos and eos.
 Result<std::shared_ptr<const Tokenizer>> load_tokenizer(const std::filesystem::path& path);
 
 struct SentencePieceTraining {
@@ -79,5 +83,13 @@ struct SentencePieceTraining {
 // in the released vocabulary. Runs of spaces and of newlines can become pieces. The same input and
 // options give the same model.
 Status train_sentencepiece(const SentencePieceTraining& options);
+
+// Writes the vocabulary of a GGUF file (tokenizer.ggml.model "llama") as a SentencePiece BPE model.
+// Nothing is normalized. Whether a text gets a space in front: `dummy_prefix`, else what the file
+// says (tokenizer.ggml.add_space_prefix), else yes. Ordinary pieces of score 0 before the byte
+// pieces become user-defined symbols, which older files do not tell apart.
+Status convert_gguf_vocabulary(const std::filesystem::path& gguf,
+                               const std::filesystem::path& output,
+                               std::optional<bool> dummy_prefix = std::nullopt);
 
 }  // namespace tnl

@@ -1,6 +1,7 @@
 // Training: one call that runs, reports, evaluates, writes checkpoints and can be resumed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -29,6 +30,19 @@ struct TrainConfig {
   std::int64_t sequence_length = 512;
   std::int64_t accumulate = 1;  // micro-batches a step
 
+  // Sequences of any length. With whole_documents no document is cut into sequences,
+  // sequence_length does not count, and a micro-batch takes documents until it has batch_tokens or
+  // more. Memory depends on sequence_chunk, the tokens a pass: what is longer is run forward chunk
+  // by chunk with only the states between them kept, then backward from the last chunk to the
+  // first, each computed again. The gradient is that of one pass; sequences longer than a chunk
+  // cost a third more.
+  bool whole_documents = false;
+  std::int64_t sequence_chunk = 0;  // 0: a whole micro-batch; with whole_documents: batch_tokens
+  // What the backward half of a pass computes again in place of keeping it: "none", "selective"
+  // (what is cheap) or "full" (every layer, from its input). The same bits, in less memory.
+  std::string recompute = "none";
+  std::int64_t state_memory = 64;  // MiB of states between chunks; the rest goes to a file
+
   // AdamW; no decay on the embedding table (nor a head tied to it) and on LRPE frequencies.
   double learning_rate = 3e-3;
   double min_learning_rate = -1;  // of the last step; -1: a tenth of learning_rate
@@ -54,8 +68,18 @@ std::string train_config_json(const TrainConfig& config);
 // Every field in its range and consistent with the others, or a sentence that names it.
 Status validate(const TrainConfig& config);
 
+// One piece of what a run keeps in the memory of its device.
+struct MemoryItem {
+  std::string name;
+  std::size_t bytes = 0;
+};
+// What a run with these settings would take before its first step; the workspace of the attention
+// operator, a small part, comes with the first pass. Takes and writes nothing.
+Result<std::vector<MemoryItem>> train_memory(const TrainConfig& config, const Device& device);
+
 struct TrainProgress {
   std::int64_t step = 0, steps = 0;  // done, of
+  double step_share = 0;             // how much of the step in progress is done, 0 to 1
   double loss = -1;                  // nats a target, this step; -1 before the first
   bool skipped = false;              // loss or gradient not finite: no update was made
   double held_out_loss = -1;         // nats a target, where this step was evaluated, else -1
@@ -74,9 +98,10 @@ struct TrainResult {
 
 // `run`: the directory of the run. It must be new or empty for train_start; train_resume continues
 // from its last whole checkpoint, bit for bit as if it had never stopped (with the same device and
-// number of threads). The callback comes once before the first step and then after every step;
-// false stops at once with a checkpoint. With every checkpoint and when a run ends, run/model is a
-// model directory with its tokenizer.
+// number of threads). The callback comes once before the first step, then after every step, and
+// within a step after every pass of a micro-batch that takes several (step_share); false stops at
+// once with a checkpoint of the last whole step. With every checkpoint and when a run ends,
+// run/model is a model directory with its tokenizer.
 //
 // The loss of a step is the mean over all targets of its micro-batches together, and its gradient
 // is that of this mean. A step whose loss or gradient is not finite changes no parameter and no

@@ -1,7 +1,6 @@
 #include "attention/plan.h"
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -9,7 +8,7 @@
 #include "attention/checks.h"
 #include "attention/lower.h"
 #include "attention/reference.h"
-#include "backend/cpu/attention.h"
+#include "backend/attention_planner.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -18,69 +17,55 @@ namespace {
 
 constexpr std::string_view kRecurrent = "reference-recurrent";
 constexpr std::string_view kChunked = "reference-chunked";
-// Narrowest first: a device of one target runs every kernel up to it.
-constexpr std::array<std::string_view, 3> kTargets = {"generic", "avx2", "avx512"};
 constexpr std::int64_t kMostChunk = 4096;
-constexpr std::int64_t kDefaultChunk = 16;  // docs/kernels/attention_cpu.md
 constexpr std::int64_t kReferenceChunk = 16;
 
-std::ptrdiff_t rank_of(std::string_view target) {
-  return std::find(kTargets.begin(), kTargets.end(), target) - kTargets.begin();
+bool is_known_elsewhere(std::string_view kernel) {
+  return kernel == "avx512" || kernel == "avx2" || kernel == "generic";
 }
 
-struct Load {
-  double total = 0;    // tokens of all sequences
-  double longest = 0;  // of one
-};
-
-Load load_of(const AttentionProblem& problem) {
-  Load load;
-  for (std::int64_t n = 0; n < problem.sequences; ++n) {
-    const double length = static_cast<double>(problem.length(n));
-    load.total += length;
-    load.longest = std::max(load.longest, length);
-    if (problem.cu_seqlens.empty()) {
-      load.total = length * static_cast<double>(problem.sequences);
-      break;
-    }
+// f64 runs here, on the CPU and the reference device; everything else on the device's own kernels.
+Result<bool> runs_reference(const std::string& wanted, DType dtype,
+                            const DeviceProperties& device) {
+  if (device.kind == DeviceKind::kCuda) {
+    if (dtype != DType::kF64) return false;
+    return invalid_argument(
+        fmt::format("q: found f64, expected f32, bf16 or f16 on the device '{}'", device.name));
   }
-  return load;
+  const bool reference = is_reference_kernel(wanted);
+  if (dtype == DType::kF64) {
+    if (wanted.empty() || reference) return true;
+    if (!is_known_elsewhere(wanted)) return false;  // the CPU's planner says what is known
+    return invalid_argument(fmt::format(
+        "kernel: found {} for f64, expected reference-recurrent or reference-chunked", wanted));
+  }
+  if (reference) {
+    return invalid_argument(
+        fmt::format("kernel: found {} for {}, expected f64 data", wanted, dtype_name(dtype)));
+  }
+  if (device.kind == DeviceKind::kReference) {
+    return invalid_argument(
+        fmt::format("q: found {}, expected f64 on the device 'reference'", dtype_name(dtype)));
+  }
+  return false;
 }
 
-// Time until the last thread is done, in multiply-adds, with V cut into slices. Every slice does
-// the scores and the packing of q and k again.
-double finish_time(const AttentionProblem& problem, const Load& load, std::int64_t slice,
-                   std::int64_t chunk, int threads) {
-  const double keys = static_cast<double>(problem.key_dim);
-  const double columns = static_cast<double>(slice);
-  const double per_token = 2 * keys * columns + 0.625 * static_cast<double>(chunk) * columns +
-                           0.75 * static_cast<double>(chunk) * keys + 32 * keys;
-  const std::int64_t slices = (problem.value_dim + slice - 1) / slice;
-  const double tasks_a_sequence = static_cast<double>(problem.heads * slices);
-  if (problem.cu_seqlens.empty()) {
-    const std::int64_t tasks = problem.sequences * problem.heads * slices;
-    return per_token * load.longest * static_cast<double>((tasks + threads - 1) / threads);
-  }
-  return per_token * std::max(load.longest, load.total * tasks_a_sequence / threads);
+std::size_t reference_workspace(const AttentionPlan& plan, const AttentionProblem& problem) {
+  if (plan.kernel == kRecurrent) return recurrent_workspace(problem.key_dim);
+  return chunked_workspace(problem.key_dim, problem.value_dim);
 }
 
-std::int64_t choose_slice(const AttentionProblem& problem, const std::string& kernel,
-                          std::int64_t chunk, int threads) {
-  const std::int64_t panel = cpu::attention_panel(kernel);
-  const Load load = load_of(problem);
-  std::int64_t best = problem.value_dim;
-  double best_time = finish_time(problem, load, best, chunk, threads);
-  for (std::int64_t slices = 2; slices <= threads; ++slices) {
-    const std::int64_t even = (problem.value_dim + slices - 1) / slices;
-    const std::int64_t slice = (even + panel - 1) / panel * panel;
-    if (slice >= best) continue;
-    const double time = finish_time(problem, load, slice, chunk, threads);
-    if (time < best_time) {
-      best = slice;
-      best_time = time;
-    }
+AttentionPlan reference_plan(std::span<const AttentionProblem> problems,
+                             const AttentionPlanOptions& options) {
+  AttentionPlan plan;
+  plan.kernel = options.kernel.empty() ? kRecurrent : std::string_view(options.kernel);
+  plan.chunk = plan.kernel == kRecurrent ? 1 : options.chunk > 0 ? options.chunk : kReferenceChunk;
+  for (const AttentionProblem& problem : problems) {
+    plan.value_slice = std::max(plan.value_slice, problem.value_dim);
+    plan.tasks += problem.sequences * problem.heads;
+    plan.workspace_bytes = std::max(plan.workspace_bytes, reference_workspace(plan, problem));
   }
-  return best;
+  return plan;
 }
 
 Status check_options(const AttentionPlanOptions& options) {
@@ -95,9 +80,16 @@ Status check_options(const AttentionPlanOptions& options) {
   return {};
 }
 
-std::int64_t tasks_of(const AttentionPlan& plan, const AttentionProblem& problem) {
-  const std::int64_t slice = slice_of(plan, problem);
-  return problem.sequences * problem.heads * ((problem.value_dim + slice - 1) / slice);
+Status check_reference_plan(std::span<const AttentionProblem> problems, const AttentionPlan& plan) {
+  for (const AttentionProblem& problem : problems) {
+    const std::size_t needed = reference_workspace(plan, problem);
+    if (needed <= plan.workspace_bytes) continue;
+    return invalid_argument(
+        fmt::format("plan: found {} bytes of workspace, expected {}: it was made for other "
+                    "arguments or another device",
+                    plan.workspace_bytes, needed));
+  }
+  return {};
 }
 
 }  // namespace
@@ -106,85 +98,51 @@ bool is_reference_kernel(const std::string& kernel) {
   return kernel == kRecurrent || kernel == kChunked;
 }
 
-Result<std::string> choose_kernel(const std::string& wanted, DType dtype,
-                                  const DeviceProperties& device) {
-  const bool known =
-      wanted.empty() || is_reference_kernel(wanted) || rank_of(wanted) < std::ssize(kTargets);
-  if (!known) {
-    return invalid_argument(
-        fmt::format("kernel: found '{}', expected avx512, avx2, generic, reference-recurrent or "
-                    "reference-chunked",
-                    wanted));
-  }
-  if (dtype == DType::kF64) {
-    if (wanted.empty()) return std::string(kRecurrent);
-    if (is_reference_kernel(wanted)) return wanted;
-    return invalid_argument(fmt::format(
-        "kernel: found {} for f64, expected reference-recurrent or reference-chunked", wanted));
-  }
-  if (is_reference_kernel(wanted)) {
-    return invalid_argument(
-        fmt::format("kernel: found {} for {}, expected f64 data", wanted, dtype_name(dtype)));
-  }
-  if (device.kind == DeviceKind::kReference) {
-    return invalid_argument(
-        fmt::format("q: found {}, expected f64 on the device 'reference'", dtype_name(dtype)));
-  }
-  const std::string kernel = wanted.empty() ? device.cpu_target : wanted;
-  if (rank_of(kernel) > rank_of(device.cpu_target)) {
-    return invalid_argument(fmt::format(
-        "kernel: found {}, expected at most {}, the device's target", kernel, device.cpu_target));
-  }
-  if (cpu::attention_panel(kernel) == 0) {
-    return unavailable(fmt::format("kernel: found {}, which this build lacks", kernel));
-  }
-  return kernel;
-}
-
-std::int64_t slice_of(const AttentionPlan& plan, const AttentionProblem& problem) {
-  return std::min(plan.value_slice, problem.value_dim);
-}
-
-std::size_t workspace_of(const AttentionPlan& plan, const AttentionProblem& problem, int threads) {
-  if (plan.kernel == kRecurrent) return recurrent_workspace(problem.key_dim);
-  if (plan.kernel == kChunked) return chunked_workspace(problem.key_dim, problem.value_dim);
-  return cpu::attention_workspace(plan.kernel, problem.heads, problem.key_dim,
-                                  slice_of(plan, problem), plan.chunk, threads);
-}
-
 Result<AttentionPlan> make_plan(std::span<const AttentionProblem> problems,
                                 const DeviceProperties& device,
                                 const AttentionPlanOptions& options) {
   TNL_TRY(check_options(options));
-  AttentionPlan plan;
-  TNL_ASSIGN(plan.kernel, choose_kernel(options.kernel, problems.front().dtype, device));
-  const bool reference = is_reference_kernel(plan.kernel);
-  plan.chunk = plan.kernel == kRecurrent ? 1
-               : options.chunk > 0       ? options.chunk
-               : reference               ? kReferenceChunk
-                                         : kDefaultChunk;
-  plan.value_slice = reference ? 0 : options.value_slice;
-  for (const AttentionProblem& problem : problems) {
-    if (reference) plan.value_slice = std::max(plan.value_slice, problem.value_dim);
-    if (!reference && options.value_slice == 0) {
-      plan.value_slice = std::max(plan.value_slice,
-                                  choose_slice(problem, plan.kernel, plan.chunk, device.threads));
-    }
+  TNL_ASSIGN(const bool reference, runs_reference(options.kernel, problems.front().dtype, device));
+  if (reference) return reference_plan(problems, options);
+  if (device.kind == DeviceKind::kCuda) return cuda::plan_attention(problems, device, options);
+  return cpu::plan_attention(problems, device, options);
+}
+
+Status check_plan(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                  const DeviceProperties& device) {
+  if (plan.kernel.empty() || plan.chunk <= 0 || plan.value_slice <= 0) {
+    return invalid_argument("plan: found an empty one, expected what plan_attention() returned");
   }
-  for (const AttentionProblem& problem : problems) {
-    plan.tasks += tasks_of(plan, problem);
-    plan.workspace_bytes =
-        std::max(plan.workspace_bytes, workspace_of(plan, problem, device.threads));
+  const bool for_gpu = plan.details != nullptr;
+  if (for_gpu != (device.kind == DeviceKind::kCuda)) {
+    return invalid_argument(fmt::format("plan: found one for {}, expected one for the device '{}'",
+                                        for_gpu ? "a GPU" : "the CPU", device.name));
   }
-  return plan;
+  TNL_ASSIGN(const bool reference, runs_reference(plan.kernel, problems.front().dtype, device));
+  if (reference) return check_reference_plan(problems, plan);
+  return for_gpu ? cuda::check_plan(problems, plan, device)
+                 : cpu::check_plan(problems, plan, device);
+}
+
+Result<std::string> choose_step_kernel(const std::string& wanted, const AttentionProblem& problem,
+                                       const DeviceProperties& device) {
+  TNL_ASSIGN(const bool reference, runs_reference(wanted, problem.dtype, device));
+  if (reference) return wanted.empty() ? std::string(kRecurrent) : wanted;
+  if (device.kind == DeviceKind::kCuda) return cuda::choose_step_kernel(wanted, problem);
+  return cpu::choose_step_kernel(wanted, device);
 }
 
 }  // namespace attention
 
 std::string AttentionPlan::describe() const {
-  return fmt::format("{}: kernel {}, chunk {}, value slice {}, {} tasks, workspace {:.1f} KiB",
-                     backward ? "backward" : "forward", kernel, chunk, value_slice, tasks,
-                     static_cast<double>(workspace_bytes) / 1024);
+  const double kib = static_cast<double>(workspace_bytes) / 1024;
+  const char* pass = backward ? "backward" : "forward";
+  if (details != nullptr) {
+    return fmt::format("{}: {}, workspace {:.1f} KiB", pass, details->describe(), kib);
+  }
+  const std::string cut = segments > 1 ? fmt::format(", {} segments", segments) : "";
+  return fmt::format("{}: kernel {}, chunk {}, value slice {}{}, {} tasks, workspace {:.1f} KiB",
+                     pass, kernel, chunk, value_slice, cut, tasks, kib);
 }
 
 Result<AttentionPlan> plan_attention(const AttentionArgs& args, const DeviceProperties& device,

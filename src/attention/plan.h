@@ -1,7 +1,8 @@
-// Which kernel solves a problem, in which pieces, with how much workspace.
+// One plan for one call of the operator: the reference's here, a device's by its planner.
 #pragma once
 
 #include <span>
+#include <string>
 
 #include "backend/attention_problem.h"
 #include "tnl/attention.h"
@@ -10,18 +11,17 @@ namespace tnl::attention {
 
 bool is_reference_kernel(const std::string& kernel);
 
-// The kernel for data of `dtype`, or a sentence that says why `wanted` cannot be it.
-Result<std::string> choose_kernel(const std::string& wanted, DType dtype,
-                                  const DeviceProperties& device);
-
-// One plan for problems that are solved one after the other in the same workspace.
+// One plan for all problems of a call.
 Result<AttentionPlan> make_plan(std::span<const AttentionProblem> problems,
                                 const DeviceProperties& device,
                                 const AttentionPlanOptions& options);
 
-// Columns of V a task of this problem owns under that plan.
-std::int64_t slice_of(const AttentionPlan& plan, const AttentionProblem& problem);
+// A plan that was made for these problems and this device passes; one made for others may not.
+Status check_plan(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                  const DeviceProperties& device);
 
-std::size_t workspace_of(const AttentionPlan& plan, const AttentionProblem& problem, int threads);
+// The kernel of a step, or a sentence that says why `wanted` cannot be it.
+Result<std::string> choose_step_kernel(const std::string& wanted, const AttentionProblem& problem,
+                                       const DeviceProperties& device);
 
 }  // namespace tnl::attention

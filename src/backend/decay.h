@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace tnl {
 
@@ -18,6 +19,14 @@ inline double log2_decay(float log_decay) {
 // λ^distance, each from its own exponent: no running product. λ^0 is 1 also where λ is 0.
 inline double decay_power(double log2_decay, std::int64_t distance) {
   return distance == 0 ? 1.0 : std::exp2(static_cast<double>(distance) * log2_decay);
+}
+
+// Tokens after which a weight has fallen to 2^-80: what is older is forgotten, for values that do
+// not grow by as much. Infinite without decay.
+inline double horizon_tokens(float log_decay) {
+  constexpr double kForgotten = 80;
+  const double log2 = log2_decay(log_decay);
+  return log2 < 0 ? kForgotten / -log2 : std::numeric_limits<double>::infinity();
 }
 
 }  // namespace tnl

@@ -2,8 +2,11 @@
 
 #include <sys/mman.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -14,9 +17,29 @@ namespace {
 // operator spends a third of its time on address translation (docs/kernels/attention_cpu.md).
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
+// Bytes that the system could give, swap included; SIZE_MAX where it does not say.
+std::size_t available_memory() {
+  std::ifstream file("/proc/meminfo");
+  std::size_t total = 0;
+  bool known = false;
+  std::string name, unit;
+  for (std::size_t kibibytes = 0; file >> name >> kibibytes; std::getline(file, unit)) {
+    if (name != "MemAvailable:" && name != "SwapFree:") continue;
+    total += kibibytes * 1024;
+    known = true;
+  }
+  return known ? total : SIZE_MAX;
+}
+
+// The system promises more than it has, and ends the program without a word when it is used.
+bool more_than_there_is(std::size_t bytes) {
+  constexpr std::size_t kLarge = std::size_t{1} << 28;  // smaller ones are not worth the question
+  return bytes >= kLarge && bytes > available_memory();
+}
+
 }  // namespace
 
-void Buffer::Free::operator()(void* data) const {
+void Buffer::free(void* data) {
   std::free(data);
 }
 
@@ -25,9 +48,11 @@ Result<Buffer> Buffer::allocate(std::size_t bytes, const char* purpose) {
   if (bytes == 0) return buffer;
   const std::size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
   const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* data = rounded < bytes ? nullptr : std::aligned_alloc(alignment, rounded);
+  const bool refused = rounded < bytes || more_than_there_is(rounded);
+  void* data = refused ? nullptr : std::aligned_alloc(alignment, rounded);
   if (data == nullptr) {
-    return unavailable(fmt::format("out of memory: {} bytes for {}", bytes, purpose));
+    return unavailable(fmt::format("out of memory: {} bytes for {}, {} are available", bytes,
+                                   purpose, available_memory()));
   }
 #if defined(MADV_HUGEPAGE)
   if (alignment == kHugePage) ::madvise(data, rounded, MADV_HUGEPAGE);  // a wish: may fail

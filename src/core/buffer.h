@@ -20,9 +20,16 @@ class Buffer {
   void* data() const { return data_.get(); }
   std::size_t bytes() const { return bytes_; }
 
+  // Gives the memory to the caller, who returns it with free().
+  void* release() {
+    bytes_ = 0;
+    return data_.release();
+  }
+  static void free(void* data);
+
  private:
   struct Free {
-    void operator()(void* data) const;
+    void operator()(void* data) const { free(data); }
   };
   std::unique_ptr<void, Free> data_;
   std::size_t bytes_ = 0;

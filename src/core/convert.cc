@@ -1,5 +1,6 @@
 #include "core/convert.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/check.h"
@@ -64,7 +65,44 @@ void convert_from(const void* source, void* target, DType target_dtype, std::int
   }
 }
 
+// `exponent`: the bits that are all set in what is not finite, of the type as an integer.
+template <class Bits>
+std::int64_t first_with(const void* data, Bits exponent, std::int64_t count) {
+  constexpr std::int64_t kBlock = 1024;  // counted without a branch, so that it is vectorised
+  const char* in = static_cast<const char*>(data);
+  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+    const std::int64_t end = std::min(begin + kBlock, count);
+    int found = 0;
+    for (std::int64_t i = begin; i < end; ++i) {
+      Bits bits;
+      std::memcpy(&bits, in + i * static_cast<std::int64_t>(sizeof(Bits)), sizeof(Bits));
+      found |= (bits & exponent) == exponent ? 1 : 0;
+    }
+    for (std::int64_t i = begin; found != 0 && i < end; ++i) {
+      Bits bits;
+      std::memcpy(&bits, in + i * static_cast<std::int64_t>(sizeof(Bits)), sizeof(Bits));
+      if ((bits & exponent) == exponent) return i;
+    }
+  }
+  return -1;
+}
+
 }  // namespace
+
+std::int64_t first_not_finite(const void* data, DType dtype, std::int64_t count) {
+  switch (dtype) {
+    case DType::kF64:
+      return first_with(data, std::uint64_t{0x7ff0000000000000u}, count);
+    case DType::kF32:
+      return first_with(data, std::uint32_t{0x7f800000u}, count);
+    case DType::kBF16:
+      return first_with(data, std::uint16_t{0x7f80u}, count);
+    case DType::kF16:
+      return first_with(data, std::uint16_t{0x7c00u}, count);
+    default:
+      TNL_CHECK(false);
+  }
+}
 
 bool is_floating(DType dtype) {
   return dtype == DType::kF64 || dtype == DType::kF32 || dtype == DType::kBF16 ||

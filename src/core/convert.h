@@ -15,4 +15,8 @@ bool is_floating(DType dtype);
 void convert(const void* source, DType source_dtype, void* target, DType target_dtype,
              std::int64_t count);
 
+// The index of the first element that is NaN or infinite; -1: all are finite. A floating type, no
+// alignment.
+std::int64_t first_not_finite(const void* data, DType dtype, std::int64_t count);
+
 }  // namespace tnl

@@ -5,12 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -19,6 +21,15 @@ namespace {
 Status system_error(std::string_view verb, const std::filesystem::path& path, int error) {
   const std::string message = fmt::format("cannot {} {}: {}", verb, path.string(), strerror(error));
   return error == ENOENT || error == ENOTDIR ? not_found(message) : io_error(message);
+}
+
+// Of a file that is to be read: a name that leads nowhere or is closed to us is the caller's
+// mistake, not the system's.
+Status cannot_open(const std::filesystem::path& path, int error) {
+  const Status status = system_error("open", path, error);
+  const bool named_wrong = error == ELOOP || error == ENAMETOOLONG || error == EACCES ||
+                           error == EPERM || error == ENXIO || error == ENODEV;
+  return named_wrong ? invalid_argument(status.message()) : status;
 }
 
 class Descriptor {
@@ -38,7 +49,7 @@ class Descriptor {
 // Opens for reading and refuses what is not a regular file, without blocking on a pipe.
 Result<std::pair<int, std::int64_t>> open_regular(const std::filesystem::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) return system_error("open", path, errno);
+  if (descriptor < 0) return cannot_open(path, errno);
   struct stat info {};
   if (::fstat(descriptor, &info) != 0) {
     const int error = errno;
@@ -55,6 +66,11 @@ Result<std::pair<int, std::int64_t>> open_regular(const std::filesystem::path& p
 }
 
 }  // namespace
+
+bool is_file_name(std::string_view name) {
+  return !name.empty() && name.size() <= 255 && name != "." && name != ".." &&
+         name.find('/') == std::string_view::npos && printable(name, name.size()) == name;
+}
 
 Result<std::string> read_file(const std::filesystem::path& path, std::int64_t max_bytes) {
   TNL_ASSIGN(const auto opened, open_regular(path));
@@ -102,7 +118,20 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::prefetch(std::size_t offset, std::size_t bytes) const {
+  if (offset >= size_ || bytes == 0) return;
+  const std::size_t page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const std::size_t first = offset / page * page;
+  const std::size_t end = offset + std::min(bytes, size_ - offset);
+  ::madvise(const_cast<std::byte*>(data_) + first, end - first, MADV_WILLNEED);  // may fail
+}
+
 Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored)) {
+    return invalid_argument(
+        fmt::format("cannot write {}: found a directory, expected a file", path.string()));
+  }
   std::filesystem::path temporary = path;
   temporary += fmt::format(".tmp.{}", ::getpid());
   const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);

@@ -12,6 +12,10 @@
 
 namespace tnl {
 
+// Whether a name that a file gives may be that of a file beside it: no path, at most 255 bytes, no
+// control characters.
+bool is_file_name(std::string_view name);
+
 // The whole file; an error beyond max_bytes.
 Result<std::string> read_file(const std::filesystem::path& path,
                               std::int64_t max_bytes = std::int64_t{1} << 30);
@@ -27,6 +31,8 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  // Asks the system to read a part of it ahead.
+  void prefetch(std::size_t offset, std::size_t bytes) const;
 
  private:
   const std::byte* data_ = nullptr;

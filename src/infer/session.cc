@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "core/try.h"
-#include "model/execution.h"
+#include "infer/session_impl.h"
 
 namespace tnl {
 namespace {
@@ -21,31 +20,6 @@ double log_probability(std::span<const float> logits, std::int32_t id) {
 }
 
 }  // namespace
-
-struct Session::Impl {
-  static Result<std::unique_ptr<Impl>> create(const Model& model, std::int64_t prefill_chunk,
-                                              ModelState state);
-
-  Impl(const Model& model, std::int64_t prefill_chunk, ModelState state, Execution step)
-      : model(model),
-        prefill_chunk(prefill_chunk),
-        state(std::move(state)),
-        step(std::move(step)),
-        logits(model.config().vocab_size) {}
-
-  Status check(std::span<const std::int32_t> tokens) const;
-  Result<Execution*> execution(std::int64_t tokens);
-  Status forward(std::span<const std::int32_t> tokens, bool want_logits);
-  void remember(std::span<const std::int32_t> tokens);
-
-  Model model;
-  std::int64_t prefill_chunk;
-  ModelState state;
-  Execution step;                    // passes of one token
-  std::optional<Execution> prefill;  // longer ones; a fork that only generates never needs it
-  std::vector<float> logits;
-  std::vector<std::int32_t> recent;  // up to twice kRecentTokens, so that trimming is rare
-};
 
 Result<std::unique_ptr<Session::Impl>> Session::Impl::create(const Model& model,
                                                              std::int64_t prefill_chunk,

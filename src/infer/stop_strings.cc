@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "infer/utf8_stream.h"
+#include "tnl/session.h"
 
 namespace tnl {
 namespace {
@@ -26,6 +27,10 @@ Result<StopStrings> StopStrings::create(const std::vector<std::string>& strings)
     if (strings[i].empty()) {
       return invalid_argument(
           fmt::format("stop string {} is empty, expected at least one character", i + 1));
+    }
+    if (strings[i].size() > GenerateState::kMostHeld) {
+      return invalid_argument(fmt::format("stop string {} has {} bytes, expected at most {}", i + 1,
+                                          strings[i].size(), GenerateState::kMostHeld));
     }
     if (!well_formed(strings[i])) {
       return invalid_argument(

@@ -14,7 +14,8 @@ namespace tnl {
 // result does not depend on how the text is cut into pieces.
 class StopStrings {
  public:
-  // Each must be a non-empty string of well-formed UTF-8; none at all is fine.
+  // Each must be a non-empty string of well-formed UTF-8 of at most GenerateState::kMostHeld bytes;
+  // none at all is fine.
   static Result<StopStrings> create(const std::vector<std::string>& strings);
 
   // Appends to `out` what can no longer be part of a match. True once one is complete: then all
@@ -22,6 +23,8 @@ class StopStrings {
   bool push(std::string_view text, std::string& out);
   // The text ends without a match: appends what was held back.
   void flush(std::string& out);
+  // What is held back. Pushed to a new matcher of the same strings, it puts that into this state.
+  const std::string& held() const { return held_; }
 
  private:
   // Knuth, Morris and Pratt's automaton: how much of the string the text so far ends with.

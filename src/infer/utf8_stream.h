@@ -16,6 +16,8 @@ class Utf8Stream {
   void push(std::string_view bytes, std::string& out);
   // The text ends here: what is held back becomes U+FFFD.
   void flush(std::string& out);
+  // What is held back; pushed to a new stream, it puts that into this state.
+  const std::string& held() const { return held_; }
 
  private:
   void begin(unsigned char byte, std::string& out);

@@ -1,5 +1,6 @@
 // Model::load and Model::save: Hugging Face directories of safetensors.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -7,10 +8,11 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
-
+#include "backend/host_copy.h"
 #include "core/convert.h"
 #include "core/file.h"
+#include "core/json.h"
+#include "core/printable.h"
 #include "core/try.h"
 #include "model/model_impl.h"
 #include "model/safetensors.h"
@@ -34,7 +36,7 @@ struct StoredTensors {
 // The shard files of an index, each a plain name inside the directory.
 Result<std::set<std::string>> read_index(const fs::path& path) {
   TNL_ASSIGN(const std::string content, read_file(path, 1 << 26));
-  const Json json = Json::parse(content, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(content);
   if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object()) {
     return invalid_argument(fmt::format(
         "{}: found no weight_map, expected an index of safetensors files", path.string()));
@@ -42,10 +44,10 @@ Result<std::set<std::string>> read_index(const fs::path& path) {
   std::set<std::string> files;
   for (const auto& [name, file] : json["weight_map"].items()) {
     const std::string shard = file.is_string() ? file.get<std::string>() : "";
-    if (shard.empty() || shard != fs::path(shard).filename().string() || shard == "..") {
-      return invalid_argument(fmt::format(
-          "{}: tensor '{}': found the file {}, expected a name in the same directory",
-          path.string(), name, file.dump(-1, ' ', true, Json::error_handler_t::replace)));
+    if (!is_file_name(shard)) {
+      return invalid_argument(
+          fmt::format("{}: tensor '{}': found the file {}, expected a name in the same directory",
+                      path.string(), printable(name), shown(file)));
     }
     files.insert(shard);
   }
@@ -54,10 +56,14 @@ Result<std::set<std::string>> read_index(const fs::path& path) {
 
 Result<StoredTensors> open_stored(const fs::path& directory) {
   std::set<std::string> names;
-  std::error_code ignored;
-  if (fs::exists(directory / kSingleFile, ignored)) {
+  // A link that leads nowhere is there, too: opening it says what is wrong.
+  const auto is_there = [&](const char* name) {
+    std::error_code ignored;
+    return fs::exists(fs::symlink_status(directory / name, ignored));
+  };
+  if (is_there(kSingleFile)) {
     names.insert(kSingleFile);
-  } else if (fs::exists(directory / kIndexFile, ignored)) {
+  } else if (is_there(kIndexFile)) {
     TNL_ASSIGN(names, read_index(directory / kIndexFile));
   } else {
     return not_found(fmt::format("{}: found neither {} nor {}, expected a model directory",
@@ -73,7 +79,7 @@ Result<StoredTensors> open_stored(const fs::path& directory) {
       if (!stored.by_name.emplace(entry.name, &entry).second) {
         return invalid_argument(
             fmt::format("{}: found tensor '{}' in two files, expected it in one",
-                        directory.string(), entry.name));
+                        directory.string(), printable(entry.name)));
       }
     }
   }
@@ -194,7 +200,9 @@ Result<Model> Model::load(const fs::path& directory, const Device& device,
   TNL_ASSIGN(const CheckedDirectory checked, open_checked(directory));
   const ModelConfig& config = checked.config;
   const StoredTensors& stored = checked.stored;
-  DType dtype = options.dtype.value_or(stored_dtype(stored));
+  const bool on_gpu = device.properties().kind == DeviceKind::kCuda;
+  DType dtype =
+      options.dtype.value_or(on_gpu ? device.backend().compute_dtype() : stored_dtype(stored));
   if (device.backend().compute_dtype() == DType::kF64) dtype = DType::kF64;
   if (!is_floating(dtype)) {
     return invalid_argument(
@@ -205,12 +213,24 @@ Result<Model> Model::load(const fs::path& directory, const Device& device,
   constexpr std::int64_t kPiece = std::int64_t{1} << 20;
   for (const NamedTensor& parameter : impl->parameters) {
     const SafetensorsEntry& entry = *stored.by_name.at(parameter.name);
+    TNL_ASSIGN(const HostCopy room,
+               HostCopy::room(device.backend(), parameter.view.data,
+                              static_cast<std::size_t>(entry.elements * dtype_size(dtype))));
+    std::atomic<std::int64_t> bad = -1;
     device.backend().pool().split(
         entry.elements, kPiece, [&](std::int64_t begin, std::int64_t end, int) {
-          convert(entry.data + begin * dtype_size(entry.dtype), entry.dtype,
-                  static_cast<char*>(parameter.view.data) + begin * dtype_size(dtype), dtype,
+          char* target = room.as<char>() + begin * dtype_size(dtype);
+          convert(entry.data + begin * dtype_size(entry.dtype), entry.dtype, target, dtype,
                   end - begin);
+          const std::int64_t found = first_not_finite(target, dtype, end - begin);
+          if (found >= 0) bad = begin + found;
         });
+    if (bad >= 0) {
+      return invalid_argument(fmt::format(
+          "{}: tensor '{}': found a value that is not finite in {} (element {}), expected numbers",
+          directory.string(), parameter.name, dtype_name(dtype), bad.load()));
+    }
+    TNL_TRY(room.upload());
   }
   return Model(std::move(impl));
 }
@@ -221,6 +241,9 @@ Status Model::save(const fs::path& directory, DType dtype, std::int64_t shard_by
         fmt::format("dtype: found {}, expected f32, bf16 or f16", dtype_name(dtype)));
   }
   TNL_TRY(make_directories(directory));
+  const char* const memory = static_cast<const char*>(impl_->memory.data());
+  TNL_ASSIGN(const HostCopy host,
+             HostCopy::download(device().backend(), memory, impl_->memory.bytes()));
   std::vector<std::vector<SafetensorsWrite>> shards(1);
   std::int64_t shard = 0;
   std::int64_t total = 0;
@@ -230,7 +253,9 @@ Status Model::save(const fs::path& directory, DType dtype, std::int64_t shard_by
       shards.emplace_back();
       shard = 0;
     }
-    shards.back().push_back({parameter.name, dtype, parameter.view});
+    TensorView view = parameter.view;
+    view.data = host.as<char>() + (static_cast<const char*>(view.data) - memory);
+    shards.back().push_back({parameter.name, dtype, view});
     shard += bytes;
     total += bytes;
   }

@@ -25,6 +25,18 @@ Status check_id(const char* field, std::int64_t id, std::int64_t vocab_size) {
       "configuration: {}: found {}, expected an id below vocab_size = {}", field, id, vocab_size));
 }
 
+// Each extent may be in its range and the whole beyond any number that is counted with.
+Status check_size(const ModelConfig& config) {
+  constexpr double kMost = 0x1p50;
+  double count = 0;
+  for (const ParameterSpec& spec : parameter_layout(config)) {
+    count += static_cast<double>(spec.elements());
+  }
+  if (count <= kMost) return {};
+  return invalid_argument(fmt::format(
+      "configuration: found a model of {:.3g} parameters, expected at most 2^50", count));
+}
+
 // ALiBi slopes: 2^(-8 (h + 1) / H) for a power of two; else those of the next smaller power p, then
 // every other one of 2 p.
 std::vector<double> released_slopes(std::int64_t heads) {
@@ -74,7 +86,7 @@ Status ModelConfig::validate() const {
   if (!std::isfinite(attention_scale)) {
     return invalid_argument("configuration: tnl_attention_scale: expected a finite number");
   }
-  return {};
+  return check_size(*this);
 }
 
 std::int64_t ModelConfig::parameter_count() const {

@@ -3,9 +3,8 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
 #include "core/file.h"
+#include "core/json.h"
 #include "core/try.h"
 #include "tnl/model.h"
 
@@ -24,8 +23,9 @@ class FieldReader {
   std::int64_t integer(const char* key, std::optional<std::int64_t> fallback) {
     const Json* value = find(key);
     if (value == nullptr) return absent(key, fallback);
-    if (!value->is_number_integer()) return wrong(key, "an integer", *value), 0;
-    return value->get<std::int64_t>();
+    std::int64_t result = 0;
+    if (!take_integer(*value, result)) wrong(key, "an integer below 2^63", *value);
+    return result;
   }
 
   // null and absence both mean `fallback`; null means none (-1) for ids.
@@ -74,10 +74,8 @@ class FieldReader {
 
   void wrong(const char* key, const char* expected, const Json& found) {
     if (!status_.ok()) return;
-    std::string shown = found.dump(-1, ' ', true, Json::error_handler_t::replace);
-    if (shown.size() > 60) shown = shown.substr(0, 57) + "...";
-    status_ =
-        invalid_argument(fmt::format("{}: {}: found {}, expected {}", file_, key, shown, expected));
+    status_ = invalid_argument(
+        fmt::format("{}: {}: found {}, expected {}", file_, key, shown(found), expected));
   }
 
   const Status& status() const { return status_; }
@@ -116,7 +114,7 @@ void require_supported(FieldReader& fields) {
 Result<ModelConfig> read_model_config(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "config.json";
   TNL_ASSIGN(const std::string content, read_file(path, kMostConfigBytes));
-  const Json json = Json::parse(content, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(content);
   if (json.is_discarded() || !json.is_object()) {
     return invalid_argument(
         fmt::format("{}: found no JSON object, expected a model configuration", path.string()));

@@ -1,13 +1,15 @@
 // Runs a model over packed batches of tokens: forward with states carried, and the training step's
-// loss with gradients. Owns every activation; memory is taken once, for the largest batch promised.
+// loss with gradients, in one pass or in chunks. Owns every activation; memory is taken once, for
+// the largest pass promised.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "core/buffer.h"
 #include "tnl/model.h"
 #include "tnl/status.h"
 
@@ -22,6 +24,15 @@ struct TokenBatch {
   std::span<const std::uint8_t> mask = {};  // [total], 0 = padding (zeroes v); empty: none
 };
 
+// A batch of any length that is read piece by piece: none of it needs to be in memory as a whole.
+struct LongBatch {
+  std::span<const std::int64_t> cu_seqlens = {};  // [N + 1]
+  // Tokens [begin, end) with their targets and mask, counted from the beginning of the batch;
+  // cu_seqlens of what it returns is not looked at. Valid until the next call. Every token is asked
+  // for once or twice, at most Limits::tokens at a time.
+  std::function<Result<TokenBatch>(std::int64_t begin, std::int64_t end)> read = {};
+};
+
 // The whole memory of N running texts.
 class ModelState {
  public:
@@ -31,20 +42,28 @@ class ModelState {
   std::int64_t sequences() const { return static_cast<std::int64_t>(positions_.size()); }
   std::span<std::int64_t> positions() { return positions_; }
   std::span<const std::int64_t> positions() const { return positions_; }
-  // [N, H, K, V] of the layer, in the backend's state dtype.
+  // [N, H, K, V] of the layer, of the backend's sum_dtype, in memory of the device.
   const TensorView& layer(std::int64_t index) const { return layers_[index]; }
   std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }
+  // All layers as one block of the host, for who keeps states elsewhere.
   std::size_t bytes() const { return buffer_.bytes(); }
+  Status copy_to(void* block) const;
+  Status copy_from(const void* block);
   Result<ModelState> copy() const;
+  // Sequence `to` becomes what sequence `from` of `other`, a state of the same model, is.
+  void copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to);
   void reset();
 
  private:
-  Buffer buffer_;
+  explicit ModelState(const Device& device) : device_(device) {}
+
+  Device device_;
+  DeviceBuffer buffer_;
   std::vector<TensorView> layers_;
   std::vector<std::int64_t> positions_;
 };
 
-// Gradients in the compute dtype (f32; f64 on reference), laid out as Model::parameters().
+// Gradients in f32 (f64 on reference), in memory of the device, laid out as Model::parameters().
 class Gradients {
  public:
   static Result<Gradients> create(const Model& model);
@@ -57,8 +76,19 @@ class Gradients {
   void* data() const;  // of the first
 
  private:
-  Buffer buffer_;
+  explicit Gradients(const Device& device) : device_(device) {}
+
+  Device device_;
+  DeviceBuffer buffer_;
   std::vector<TensorView> tensors_;
+};
+
+// What a training pass computes again in its backward half in place of keeping it. The results are
+// the same bits.
+enum class Recompute {
+  kNone,
+  kSelective,  // q, k, v from the projection
+  kFull,       // a layer from its input: about a third more work
 };
 
 struct LossSum {
@@ -69,9 +99,14 @@ struct LossSum {
 class Execution {
  public:
   struct Limits {
-    std::int64_t tokens = 0;     // of one batch
-    std::int64_t sequences = 0;  // of one batch
+    std::int64_t tokens = 0;     // of one pass
+    std::int64_t sequences = 0;  // of one pass
     bool training = false;       // keep what the backward pass needs
+    Recompute recompute = Recompute::kNone;
+    // Where the states between the chunks of a long batch go: memory up to so many bytes, the rest
+    // to a file in this directory that has no name and goes away with the process.
+    std::size_t state_memory = std::size_t{64} << 20;
+    std::filesystem::path state_directory = ".";
   };
   static Result<Execution> create(const Model& model, const Limits& limits);
   ~Execution();
@@ -92,6 +127,19 @@ class Execution {
   // losses. Every sequence starts at position 0 with a zero state. Needs Limits::training.
   Result<LossSum> loss_and_gradients(const TokenBatch& batch, double loss_scale,
                                      Gradients& gradients);
+
+  // The same for a batch of any length, in chunks of at most Limits::tokens: forward over the
+  // chunks of a sequence with only the states between them kept, then backward over the chunks from
+  // the last to the first, each computed again, the gradient of the state carried along. Exact: the
+  // same sums as in one pass, added in another order. Sequences that fit into a chunk are never
+  // cut. `progress` gets the share of the work that is done after every pass; false stops, which is
+  // kInterrupted and leaves `gradients` unfinished.
+  Result<LossSum> loss_and_gradients(const LongBatch& batch, double loss_scale,
+                                     Gradients& gradients,
+                                     const std::function<bool(double)>& progress = {});
+  // `use` gets every chunk with the losses of its tokens.
+  Status losses(const LongBatch& batch,
+                const std::function<void(const TokenBatch&, std::span<const double>)>& use);
 
  private:
   struct Impl;

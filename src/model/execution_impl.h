@@ -1,16 +1,64 @@
-// What forward.cc and backward.cc share.
+// What forward.cc, backward.cc and chunks.cc share.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "backend/backend.h"
+#include "core/record_stack.h"
+#include "core/try.h"
 #include "model/activations.h"
 #include "model/execution.h"
+#include "model/long_batch.h"
 #include "model/model_impl.h"
+#include "model/token_memory.h"
 #include "tnl/attention.h"
 
 namespace tnl {
+
+// How the sequences of a pass meet the states of the texts they belong to. Nothing given: every
+// sequence starts at zero and its end is dropped.
+struct StateLinks {
+  ModelState* all = nullptr;  // an entry for each sequence, advanced; or, of one entry each:
+  const ModelState* first = nullptr;  // what the first sequence continues from
+  ModelState* last = nullptr;         // gets the end of the last sequence; may be `first`
+  // Gradients, for the backward pass: into the end of the last and out of the start of the first
+  // sequence. Not the same memory.
+  const ModelState* d_last = nullptr;
+  ModelState* d_first = nullptr;
+};
+
+// The sequences of a pass that go through the attention operator together: states are given for all
+// of a call or for none.
+struct AttentionCall {
+  std::int64_t first = 0, count = 0;     // tokens of the pass
+  std::vector<std::int64_t> cu_seqlens;  // from 0 to count
+  const ModelState* state_in = nullptr;
+  ModelState* state_out = nullptr;
+  const ModelState* d_state_out = nullptr;
+  ModelState* d_state_in = nullptr;
+  // Of each layer: on a GPU they depend on the decays. Those for the backward pass are made when it
+  // first needs them.
+  std::vector<AttentionPlan> plans, backward_plans;
+
+  // Whether plans for one serve the other.
+  bool same_as(const AttentionCall& other) const {
+    return first == other.first && count == other.count && cu_seqlens == other.cu_seqlens &&
+           state_in == other.state_in && state_out == other.state_out &&
+           d_state_out == other.d_state_out && d_state_in == other.d_state_in;
+  }
+  Matrix rows(const Matrix& matrix) const { return matrix.row_block(first, count); }
+};
+
+// What a chunked pass carries from chunk to chunk.
+struct ChunkCarry {
+  ModelState state;           // at the start of the chunk
+  ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk
+  RecordStack starts;         // the states at the starts of the chunks to go back over
+  std::vector<std::byte> record;
+};
 
 // [total, width] seen as [total, heads, width / heads].
 TensorView by_head(const Matrix& matrix, std::int64_t heads);
@@ -19,40 +67,55 @@ struct Execution::Impl {
   Impl(const Model& the_model, const Limits& the_limits)
       : model(the_model), limits(the_limits), backend(the_model.device().backend()) {}
 
-  // Checks the batch against the limits and the vocabulary, sets positions and the attention plans.
-  Status begin(const TokenBatch& batch, const ModelState* state, bool need_targets);
+  // Checks the batch against the limits and the vocabulary, sets positions and attention calls.
+  Status begin(const TokenBatch& batch, const StateLinks& links, bool need_targets);
+  void set_positions(const TokenBatch& batch, const StateLinks& links);
+  // One attention call for all sequences; those with a state of their own at either end go alone.
+  std::vector<AttentionCall> make_calls(const TokenBatch& batch, const StateLinks& links) const;
+  Status plan_calls();
 
-  // The layers from the embedding to a.output. Advances `state`.
-  Status run_layers(const TokenBatch& batch, ModelState* state);
-  Status token_mixer(std::int64_t layer, const TokenBatch& batch, ModelState* state);
+  // The layers from the embedding to a.output. Advances the linked states.
+  Status run_layers(const TokenBatch& batch, const StateLinks& links);
+  Status token_mixer(std::int64_t layer);
+  void expand(std::int64_t layer);
   void channel_mixer(std::int64_t layer);
-  SplitArgs split_args(std::int64_t layer, const TokenBatch& batch) const;
-  Status run_attention(std::int64_t layer, const TokenBatch& batch, ModelState* state);
-  AttentionArgs attention_args(std::int64_t layer, const TokenBatch& batch,
-                               const ModelState* state) const;
-  void take_residual(const Matrix& from, const Matrix& to);  // nothing where both are the same
+  SplitArgs split_args(std::int64_t layer) const;
+  Status run_attention(std::int64_t layer, const AttentionCall& call);
+  AttentionArgs attention_args(std::int64_t layer, const AttentionCall& call) const;
+  Status losses_of_output(std::span<double> losses);  // of a.output
 
   // logits of `normed` rows, a block at a time; `use(first_row, logits)` may change the block.
   template <class Use>
-  void for_logits(const Matrix& normed, const Use& use) {
+  Status for_logits(const Matrix& normed, const Use& use) {
     const std::int64_t block = a.logits.rows;
     for (std::int64_t first = 0; first < normed.rows; first += block) {
       const std::int64_t rows = std::min(block, normed.rows - first);
       const Matrix logits = a.logits.row_block(0, rows);
       backend.matmul(MatmulForm::kNT, 1.0, normed.row_block(first, rows), model.impl().weights.head,
                      0.0, logits);
-      use(first, logits);
+      TNL_TRY(use(first, logits));
     }
+    return {};
   }
 
-  Status backward(const TokenBatch& batch, const ModelWeights& gradients);
-  Status token_mixer_backward(std::int64_t layer, const TokenBatch& batch,
-                              const LayerWeights& gradients);
+  // begin() has been called with the same batch and links.
+  Result<LossSum> forward_backward(const TokenBatch& batch, const StateLinks& links,
+                                   double loss_scale, Gradients& gradients);
+  Status backward(const ModelWeights& gradients);
+  LossSum sum_of_losses(const TokenBatch& batch) const;
+  Status token_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
   // Gradients of the attention's operands into d_operands.q, k, v.
-  Status run_attention_backward(std::int64_t layer, const TokenBatch& batch,
+  Status run_attention_backward(std::int64_t layer, AttentionCall& call,
                                 const SplitArgs& d_operands);
   void channel_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
-  LossSum head_backward(const TokenBatch& batch, double loss_scale, const ModelWeights& gradients);
+  Status head_backward(double loss_scale, const ModelWeights& gradients);
+
+  Status check_training() const;
+  Status prepare_carry();  // makes `carry` at the first long batch
+  Status forward_chunk(const Chunk& chunk, const TokenBatch& batch);
+  Result<LossSum> chunk_gradients(const Chunk& chunk, const TokenBatch& batch, double loss_scale,
+                                  Gradients& gradients);
+  Status restore_start();
 
   Matrix rows(const Matrix& matrix) const { return matrix.row_block(0, tokens); }
   const ModelConfig& config() const { return model.config(); }
@@ -65,14 +128,17 @@ struct Execution::Impl {
   Backend& backend;
   Activations a;
   std::vector<std::vector<float>> log_decay;  // [layer][head]
-  Buffer workspace;                           // of the attention kernels
+  DeviceBuffer workspace;                     // of the attention kernels
+  std::optional<TokenMemory> inputs;          // and losses, of the pass that runs
 
-  // Of the batch that runs.
+  // Of the pass that runs.
   std::int64_t tokens = 0;
   bool one_token_each = false;
   std::vector<std::int64_t> positions;
   std::vector<double> token_losses;
-  AttentionPlan plans[2];  // without and with LRPE
+  std::vector<AttentionCall> calls;
+
+  std::optional<ChunkCarry> carry;
 };
 
 }  // namespace tnl

@@ -6,10 +6,10 @@
 #include <cstring>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
-
 #include "core/check.h"
 #include "core/convert.h"
+#include "core/json.h"
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -20,7 +20,8 @@ static_assert(std::endian::native == std::endian::little, "safetensors is little
 using Json = nlohmann::json;
 
 constexpr std::uint64_t kMostHeaderBytes = 100'000'000;
-constexpr std::size_t kMostRank = 8;
+constexpr std::uint64_t kMostExtent = std::uint64_t{1} << 48;
+constexpr std::size_t kMostRank = TensorView::kMaxRank;
 
 struct DTypeName {
   const char* name;
@@ -52,7 +53,7 @@ Status parse_entry(const std::string& file, const std::string& name, const Json&
                    std::span<const std::byte> data, SafetensorsEntry& entry, std::uint64_t& begin,
                    std::uint64_t& end) {
   const auto wrong = [&](std::string_view what) {
-    return invalid_argument(fmt::format("{}: tensor '{}': {}", file, name, what));
+    return invalid_argument(fmt::format("{}: tensor '{}': {}", file, printable(name), what));
   };
   if (!json.is_object() || !json.contains("dtype") || !json.contains("shape") ||
       !json.contains("data_offsets")) {
@@ -63,8 +64,8 @@ Status parse_entry(const std::string& file, const std::string& name, const Json&
       std::find_if(kDTypeNames.begin(), kDTypeNames.end(),
                    [&](const DTypeName& candidate) { return candidate.name == dtype; });
   if (known == kDTypeNames.end()) {
-    return wrong(
-        fmt::format("found dtype '{}', expected F64, F32, BF16, F16, I64, I32 or U8", dtype));
+    return wrong(fmt::format("found dtype '{}', expected F64, F32, BF16, F16, I64, I32 or U8",
+                             printable(dtype)));
   }
   entry.name = name;
   entry.dtype = known->dtype;
@@ -74,11 +75,10 @@ Status parse_entry(const std::string& file, const std::string& name, const Json&
   std::uint64_t elements = 1;
   for (const Json& extent : json["shape"]) {
     std::uint64_t value = 0;
-    if (!read_unsigned(extent, value) || value > data.size() ||
+    if (!read_unsigned(extent, value) || value > kMostExtent ||
         __builtin_mul_overflow(elements, value, &elements)) {
-      // An extent of a tensor with no elements may exceed the file; no model has one.
-      return wrong(fmt::format("found the extent {}, expected one that fits the file",
-                               extent.dump(-1, ' ', true, Json::error_handler_t::replace)));
+      return wrong(
+          fmt::format("found the extent {}, expected one that fits the file", shown(extent)));
     }
     entry.shape.push_back(static_cast<std::int64_t>(value));
   }
@@ -118,7 +118,7 @@ Result<SafetensorsFile> SafetensorsFile::open(const std::filesystem::path& path)
         header_bytes, bytes.size()));
   }
   const std::string_view header = result.file_.text().substr(sizeof(header_bytes), header_bytes);
-  const Json json = Json::parse(header, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(header);
   if (json.is_discarded() || !json.is_object()) {
     return invalid_argument(fmt::format("{}: the safetensors header is not a JSON object", file));
   }

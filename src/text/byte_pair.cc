@@ -33,6 +33,14 @@ bool MergeTable::insert(std::int32_t left, std::int32_t right, Merge merge) {
   return true;
 }
 
+std::size_t MergeTable::build(std::span<const Join> joins, MergeTable& table) {
+  table = MergeTable(joins.size());
+  for (std::size_t i = 0; i < joins.size(); ++i) {
+    if (!table.insert(joins[i].left, joins[i].right, joins[i].merge)) return i;
+  }
+  return kNoneTwice;
+}
+
 MergeTable::Merge MergeTable::find(std::int32_t left, std::int32_t right) const {
   return const_cast<MergeTable*>(this)->slot(pair_key(left, right)).merge;
 }

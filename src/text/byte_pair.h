@@ -15,9 +15,17 @@ class MergeTable {
     std::int32_t rank = -1, id = -1;  // rank -1: the pair does not join
   };
 
+  struct Join {
+    std::int32_t left = 0, right = 0;
+    Merge merge;
+  };
+
   explicit MergeTable(std::size_t merges);
   // False where the pair is there already. At most as many as promised.
   bool insert(std::int32_t left, std::int32_t right, Merge merge);
+  // All of `joins`, or the index of the first whose pair is there twice.
+  static constexpr std::size_t kNoneTwice = static_cast<std::size_t>(-1);
+  static std::size_t build(std::span<const Join> joins, MergeTable& table);
   Merge find(std::int32_t left, std::int32_t right) const;
 
  private:

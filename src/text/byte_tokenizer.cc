@@ -1,9 +1,9 @@
 #include "text/byte_tokenizer.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -48,7 +48,7 @@ std::shared_ptr<const Tokenizer> make_byte_tokenizer() {
 
 Result<std::shared_ptr<const Tokenizer>> load_byte_tokenizer(const std::filesystem::path& file) {
   TNL_ASSIGN(const std::string text, read_file(file, 1 << 16));
-  const auto json = nlohmann::json::parse(text, nullptr, false);
+  const auto json = parse_json(text);
   if (!json.is_object() || json.value("kind", nlohmann::json()) != "bytes") {
     return invalid_argument(
         fmt::format("{}: expected a JSON object with \"kind\": \"bytes\"", file.string()));

@@ -154,7 +154,8 @@ Result<std::unique_ptr<CompressedFile>> CompressedFile::open(const fs::path& pat
   if (descriptor < 0) {
     const std::string message =
         fmt::format("cannot open {}: {}", path.string(), std::strerror(errno));
-    return errno == ENOENT || errno == ENOTDIR ? not_found(message) : io_error(message);
+    const bool absent = errno == ENOENT || errno == ENOTDIR;
+    return absent ? not_found(message) : invalid_argument(message);
   }
   auto file = std::make_unique<PlainFile>(path, descriptor);
   struct stat info {};

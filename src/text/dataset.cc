@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "core/checksum.h"
 #include "core/try.h"
-#include "text/checksum.h"
 #include "text/dataset_impl.h"
 
 namespace tnl {

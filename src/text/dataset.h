@@ -58,6 +58,19 @@ struct DataBatch {
   std::vector<std::int64_t> cu_seqlens;
 };
 
+// A batch whose tokens are still in the shards: a few bytes for each of its sequences.
+struct BatchOutline {
+  struct Piece {
+    std::int64_t document = 0, begin = 0;  // first token, counted in the document
+    bool ends = false;                     // with the document: its last token has no target
+  };
+  std::vector<Piece> pieces;
+  std::vector<std::int64_t> cu_seqlens = {0};
+  std::int64_t targets = 0;  // tokens with a target
+
+  std::int64_t tokens() const { return cu_seqlens.back(); }
+};
+
 struct LoaderOptions {
   Dataset::Split split = Dataset::Split::kTrain;
   std::int64_t sequence_length = 512;  // longest piece of a document in one sequence
@@ -65,6 +78,9 @@ struct LoaderOptions {
                                        // what is left)
   std::uint64_t seed = 1;
   bool once = false;  // stop after one pass in file order; else endless, shuffled
+  // Every sequence is a whole document, however long; sequence_length does not count. A batch takes
+  // documents until it has at least batch_tokens.
+  bool whole_documents = false;
 };
 
 // A document of n tokens is cut into the sequences [0, L), [L, 2L), ... , L = sequence_length; the
@@ -72,8 +88,8 @@ struct LoaderOptions {
 // and lays them one behind the other into batches. A sequence that the end of a batch cuts goes on
 // as the first sequence of the next batch. So each pass yields every token exactly once, and as its
 // target the token that follows it in the document, also where that one begins another sequence or
-// batch. A pass may end, and the next begin, inside of a batch. A prefetch thread keeps the next
-// batch ready; the loader itself is for one thread at a time.
+// batch. With whole_documents nothing is cut. A pass may end, and the next begin, inside of a
+// batch. The system is asked to have the next batch's tokens in memory. For one thread at a time.
 class DataLoader {
  public:
   // An error where the split is empty or an option is not positive.
@@ -83,10 +99,15 @@ class DataLoader {
   DataLoader& operator=(DataLoader&&) noexcept;
 
   // False at the end of a `once` pass.
+  Result<bool> next(BatchOutline& outline);
+  // Tokens [begin, end) of an outline, as a batch of what its sequences have there.
+  Status read(const BatchOutline& outline, std::int64_t begin, std::int64_t end,
+              DataBatch& batch) const;
+  // Both: a batch with all its tokens.
   Result<bool> next(DataBatch& batch);
   // Where next() will read: a few integers as text. seek() to it repeats the batches exactly, in
-  // another process too; it refuses a position that was taken with other data, sequence_length, or
-  // order (seed, once). Another batch_tokens is fine.
+  // another process too; it refuses a position that was taken with other data, sequence_length,
+  // whole_documents, or order (seed, once). Another batch_tokens is fine.
   std::string position() const;
   Status seek(const std::string& position);
 

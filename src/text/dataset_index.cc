@@ -1,15 +1,16 @@
 #include "text/dataset_index.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr char kFormat[] = "tnl-tokens";
 constexpr int kVersion = 1;
@@ -63,8 +64,7 @@ Result<Dataset::Shard> read_shard(const Object& object) {
   TNL_ASSIGN(shard.documents, object.count("documents"));
   TNL_ASSIGN(shard.bytes, object.count("bytes"));
   TNL_ASSIGN(const std::string sum, object.text("checksum"));
-  if (shard.file.empty() || shard.file.find('/') != std::string::npos || shard.file == ".." ||
-      shard.file.find('\0') != std::string::npos) {
+  if (!is_file_name(shard.file)) {
     return object.wrong("file", "the name of a file beside the index");
   }
   if (sum.size() != 16 || sum.find_first_not_of("0123456789abcdef") != std::string::npos) {
@@ -95,12 +95,13 @@ Result<SplitIndex> read_split(const Object& object) {
 }  // namespace
 
 std::string DatasetIndex::to_json() const {
-  Json json = {{"format", kFormat},
-               {"version", kVersion},
-               {"tokenizer", {{"kind", tokenizer_kind}, {"vocab_size", vocab_size}}}};
+  nlohmann::ordered_json json = {
+      {"format", kFormat},
+      {"version", kVersion},
+      {"tokenizer", {{"kind", tokenizer_kind}, {"vocab_size", vocab_size}}}};
   for (std::size_t i = 0; i < splits.size(); ++i) {
     const SplitIndex& split = splits[i];
-    Json shards = Json::array();
+    auto shards = nlohmann::ordered_json::array();
     for (const Dataset::Shard& shard : split.shards) {
       shards.push_back({{"file", shard.file},
                         {"tokens", shard.tokens},
@@ -118,15 +119,14 @@ std::string DatasetIndex::to_json() const {
 
 Result<DatasetIndex> DatasetIndex::read(const std::filesystem::path& file) {
   TNL_ASSIGN(const std::string text, read_file(file, std::int64_t{1} << 28));
-  const Json json = Json::parse(text, nullptr, false);
+  const Json json = parse_json(text);
   if (!json.is_object() || json.value("format", Json()) != kFormat) {
     return invalid_argument(
         fmt::format("{}: not the index of a data set packed by tnl, or damaged", file.string()));
   }
   if (json.value("version", Json()) != kVersion) {
     return invalid_argument(fmt::format("{}: format version {}, expected {}", file.string(),
-                                        json.value("version", Json()).dump().substr(0, 60),
-                                        kVersion));
+                                        shown(json.value("version", Json())), kVersion));
   }
   const Object root(file.string(), json);
   DatasetIndex index;

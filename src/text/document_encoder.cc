@@ -1,8 +1,9 @@
 #include "text/document_encoder.h"
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
+#include "core/json.h"
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -36,13 +37,14 @@ Result<std::string> record_text(std::string_view line, const std::string& field,
   const auto wrong = [&](const std::string& what) {
     return invalid_argument(fmt::format("{}, line {}: {}", raw.file->path.string(), number, what));
   };
-  const auto json = nlohmann::json::parse(line, nullptr, false);
+  const auto json = parse_json(line);
   if (json.is_discarded()) return wrong("not valid JSON");
   if (!json.is_object()) {
     return wrong(fmt::format("found a JSON {}, expected an object", json.type_name()));
   }
   const auto found = json.find(field);
-  if (found == json.end()) return wrong(fmt::format("the object has no field \"{}\"", field));
+  if (found == json.end())
+    return wrong(fmt::format("the object has no field \"{}\"", printable(field)));
   if (!found->is_string()) {
     return wrong(fmt::format("field \"{}\" is a {}, expected a string", field, found->type_name()));
   }

@@ -47,6 +47,7 @@ Result<bool> DocumentReader::next(RawBatch& batch) {
     batch.parts.clear();
     batch.file = input_;
     for (std::size_t target = options_.batch_bytes; batch.data.empty(); target *= 2) {
+      if (buffer_.size() > options_.longest_part) return too_long();
       TNL_TRY(fill(target));
       if (input_->records) {
         take_lines(batch);
@@ -94,6 +95,13 @@ Result<bool> DocumentReader::is_binary() {
   finished_bytes_ += input_->stored_bytes;
   file_.reset();
   return true;
+}
+
+Status DocumentReader::too_long() const {
+  const std::string where = input_->records ? fmt::format(", line {}", next_line_) : std::string();
+  return invalid_argument(fmt::format(
+      "{}{}: found more than {} bytes without {}, expected shorter ones", input_->path.string(),
+      where, options_.longest_part, input_->records ? "a line end" : "a place to cut"));
 }
 
 void DocumentReader::take_lines(RawBatch& batch) {

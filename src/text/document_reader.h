@@ -40,6 +40,9 @@ struct DocumentReaderOptions {
   std::function<std::size_t(std::string_view)> last_cut;
   // Not 0: parts are blocks of about so many bytes, in place of last_cut.
   std::size_t block_bytes = 0;
+  // A line of records, or a stretch of text without a place to cut, may not be longer. Where
+  // compressed, a few bytes can hold any number of them.
+  std::size_t longest_part = std::size_t{1} << 30;
 };
 
 class DocumentReader {
@@ -59,6 +62,7 @@ class DocumentReader {
   void take_parts(RawBatch& batch);
   std::size_t find_separator(std::size_t begin) const;
   std::size_t part_end(std::size_t begin) const;
+  Status too_long() const;
 
   const std::vector<InputFile>& files_;
   const DocumentReaderOptions options_;

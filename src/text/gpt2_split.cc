@@ -1,7 +1,5 @@
 #include "text/gpt2_split.h"
 
-#include <algorithm>
-
 #include "text/unicode.h"
 
 namespace tnl {
@@ -52,13 +50,7 @@ std::size_t gpt2_last_cut(std::string_view text) {
   for (std::size_t cut = text.size(); cut-- > 1;) {
     const auto byte = static_cast<unsigned char>(text[cut]);
     if (byte >= 0x80 || code_class(byte) != CodeClass::kSpace) continue;
-    // The character before: the one that some byte of the last four decodes to, up to the cut.
-    CodeClass before = CodeClass::kOther;
-    for (std::size_t back = 1; back <= std::min<std::size_t>(cut, 4); ++back) {
-      const CodePoint point = decode_utf8(text, cut - back);
-      if (point.valid && point.bytes == back) before = code_class(point.value);
-    }
-    if (before != CodeClass::kSpace) return cut;
+    if (class_before(text, cut) != CodeClass::kSpace) return cut;
   }
   return 0;
 }

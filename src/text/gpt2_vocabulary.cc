@@ -1,52 +1,23 @@
-// Reading vocab.json and merges.txt. Both spell bytes as characters: printable Latin-1 as itself,
-// the other 68 bytes as U+0100 and up in order.
-#include <array>
+#include "text/gpt2_vocabulary.h"
+
+#include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
 #include "core/try.h"
-#include "text/gpt2.h"
-#include "text/unicode.h"
+#include "text/byte_alphabet.h"
 
 namespace tnl {
 namespace {
 
 using Ids = std::unordered_map<std::string, std::int32_t>;  // by bytes
 
-constexpr std::int64_t kLargestFile = std::int64_t{1} << 28;
+constexpr std::int64_t kLargestFile = std::int64_t{1} << 26;
 constexpr std::string_view kEndOfText = "<|endoftext|>";
-
-bool printable(std::uint32_t byte) {
-  return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte != 0xad);
-}
-
-class ByteAlphabet {
- public:
-  ByteAlphabet() {
-    bytes_.fill(-1);
-    std::uint32_t next = 0x100;
-    for (std::uint32_t byte = 0; byte < 256; ++byte) {
-      bytes_[printable(byte) ? byte : next++] = static_cast<int>(byte);
-    }
-  }
-  // False where a character stands for no byte.
-  bool spell(std::string_view word, std::string& bytes) const {
-    bytes.clear();
-    for (std::size_t at = 0; at < word.size();) {
-      const CodePoint point = decode_utf8(word, at);
-      if (!point.valid || point.value >= bytes_.size() || bytes_[point.value] < 0) return false;
-      bytes.push_back(static_cast<char>(bytes_[point.value]));
-      at += point.bytes;
-    }
-    return true;
-  }
-
- private:
-  std::array<int, 0x100 + 68> bytes_;
-};
 
 Status bad(const std::filesystem::path& path, const std::string& found) {
   return invalid_argument(fmt::format("{}: {}", path.string(), found));
@@ -54,12 +25,11 @@ Status bad(const std::filesystem::path& path, const std::string& found) {
 
 // Enough of a token to find it, whatever it holds.
 std::string quote(std::string_view token) {
-  return nlohmann::json(std::string(token.substr(0, 60)))
-      .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  return shown(nlohmann::json(std::string(token.substr(0, 50))));
 }
 
-Status read_tokens(const std::filesystem::path& path, const ByteAlphabet& alphabet,
-                   Gpt2Vocabulary& vocabulary, Ids& ids) {
+Status read_tokens(const std::filesystem::path& path, const std::string& text,
+                   const ByteAlphabet& alphabet, ByteLevelBpe& vocabulary, Ids& ids) {
   bool twice = false;
   std::string repeated;
   std::unordered_map<std::string, bool> keys;
@@ -71,7 +41,8 @@ Status read_tokens(const std::filesystem::path& path, const ByteAlphabet& alphab
     }
     return true;
   };
-  const auto json = nlohmann::json::parse(vocabulary.vocabulary_text, watch, false);
+  nlohmann::json json;
+  if (!nests_too_deep(text)) json = nlohmann::json::parse(text, watch, false);
   if (!json.is_object()) return bad(path, "expected one JSON object of tokens and their ids");
   if (twice) return bad(path, fmt::format("token {} is listed twice", quote(repeated)));
   const auto count = static_cast<std::int64_t>(json.size());
@@ -81,7 +52,7 @@ Status read_tokens(const std::filesystem::path& path, const ByteAlphabet& alphab
   for (const auto& [token, value] : json.items()) {
     if (!value.is_number_integer() || value < 0 || value >= count) {
       return bad(path, fmt::format("token {} has the id {}, expected {} different ids from 0 to {}",
-                                   quote(token), value.dump().substr(0, 60), count, count - 1));
+                                   quote(token), shown(value), count, count - 1));
     }
     const auto id = value.get<std::int32_t>();
     if (taken[id]) return bad(path, fmt::format("the id {} is given to two tokens", id));
@@ -93,41 +64,32 @@ Status read_tokens(const std::filesystem::path& path, const ByteAlphabet& alphab
     vocabulary.pieces[id] = bytes;
     ids.emplace(bytes, id);
   }
-  for (int byte = 0; byte < 256; ++byte) {
-    const auto found = ids.find(std::string(1, static_cast<char>(byte)));
-    if (found == ids.end()) {
-      return bad(path, fmt::format("no token for the byte 0x{:02x}, expected all 256", byte));
-    }
-    vocabulary.byte_ids[byte] = found->second;
+  vocabulary.special.resize(json.size());
+  if (const Status status = find_bytes(vocabulary); !status.ok()) {
+    return bad(path, status.message());
   }
   const auto end = ids.find(std::string(kEndOfText));
-  if (end != ids.end()) vocabulary.end_of_text = end->second;
+  if (end == ids.end()) return {};
+  vocabulary.bos = vocabulary.eos = end->second;
+  vocabulary.special[end->second] = true;
+  vocabulary.pieces[end->second].clear();
   return {};
 }
 
-std::vector<std::string_view> lines_of(std::string_view text) {
-  std::vector<std::string_view> lines;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    lines.push_back(line);
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return lines;
-}
-
-Status read_merges(const std::filesystem::path& path, const ByteAlphabet& alphabet, const Ids& ids,
-                   Gpt2Vocabulary& vocabulary) {
-  const std::vector<std::string_view> lines = lines_of(vocabulary.merges_text);
-  vocabulary.merges = MergeTable(lines.size());
-  std::int32_t rank = 0;
+Status read_merges(const std::filesystem::path& path, const std::string& text,
+                   const ByteAlphabet& alphabet, const Ids& ids, ByteLevelBpe& vocabulary) {
+  std::vector<MergeTable::Join> joins;
+  std::vector<std::size_t> numbers;  // the line of each
+  std::string_view rest = text;
   std::string left, right;
-  for (std::size_t i = 0; i < lines.size(); ++i) {
-    const std::string_view line = lines[i];
-    if (line.empty() || (i == 0 && line.starts_with("#version"))) continue;
+  for (std::size_t number = 1; !rest.empty(); ++number) {
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (line.empty() || (number == 1 && line.starts_with("#version"))) continue;
     const auto wrong = [&](std::string_view what) {
-      return bad(path, fmt::format("line {}, {}: {}", i + 1, quote(line), what));
+      return bad(path, fmt::format("line {}, {}: {}", number, quote(line), what));
     };
     const std::size_t space = line.find(' ');
     if (space == std::string_view::npos || space == 0 || space + 1 == line.size() ||
@@ -143,24 +105,28 @@ Status read_merges(const std::filesystem::path& path, const ByteAlphabet& alphab
     if (left_id == ids.end() || right_id == ids.end() || joined == ids.end()) {
       return wrong("expected both parts and what they join to in the vocabulary");
     }
-    if (!vocabulary.merges.insert(left_id->second, right_id->second, {rank++, joined->second})) {
-      return wrong("this merge is listed twice");
-    }
+    const auto rank = static_cast<std::int32_t>(joins.size());
+    joins.push_back({left_id->second, right_id->second, {rank, joined->second}});
+    numbers.push_back(number);
   }
-  return {};
+  const std::size_t twice = MergeTable::build(joins, vocabulary.merges);
+  if (twice == MergeTable::kNoneTwice) return {};
+  return bad(path, fmt::format("line {}: this merge is listed twice", numbers[twice]));
 }
 
 }  // namespace
 
-Result<Gpt2Vocabulary> Gpt2Vocabulary::load(const std::filesystem::path& vocabulary_path,
-                                            const std::filesystem::path& merges_path) {
-  Gpt2Vocabulary vocabulary;
-  TNL_ASSIGN(vocabulary.vocabulary_text, read_file(vocabulary_path, kLargestFile));
-  TNL_ASSIGN(vocabulary.merges_text, read_file(merges_path, kLargestFile));
+Result<ByteLevelBpe> load_gpt2_vocabulary(const std::filesystem::path& vocabulary_path,
+                                          const std::filesystem::path& merges_path) {
+  TNL_ASSIGN(std::string tokens, read_file(vocabulary_path, kLargestFile));
+  TNL_ASSIGN(std::string merges, read_file(merges_path, kLargestFile));
+  ByteLevelBpe vocabulary;
+  vocabulary.kind = "gpt2";
   const ByteAlphabet alphabet;
   Ids ids;
-  TNL_TRY(read_tokens(vocabulary_path, alphabet, vocabulary, ids));
-  TNL_TRY(read_merges(merges_path, alphabet, ids, vocabulary));
+  TNL_TRY(read_tokens(vocabulary_path, tokens, alphabet, vocabulary, ids));
+  TNL_TRY(read_merges(merges_path, merges, alphabet, ids, vocabulary));
+  vocabulary.files = {{"vocab.json", std::move(tokens)}, {"merges.txt", std::move(merges)}};
   return vocabulary;
 }
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/checksum.h"
 #include "core/try.h"
-#include "text/checksum.h"
 #include "text/document_reader.h"
 
 namespace tnl {

@@ -1,20 +1,19 @@
-// Sequences out of documents, in a seeded order, with the next batch made ahead.
+// Sequences out of documents, in a seeded order.
 #include <algorithm>
 #include <charconv>
-#include <condition_variable>
-#include <mutex>
-#include <optional>
-#include <thread>
 
 #include <fmt/format.h>
 
+#include "core/checksum.h"
 #include "core/try.h"
-#include "text/checksum.h"
 #include "text/dataset_impl.h"
 #include "text/permutation.h"
 
 namespace tnl {
 namespace {
+
+constexpr std::int64_t kWholeDocument = std::int64_t{1} << 60;   // as sequence_length
+constexpr std::int64_t kMostPrefetched = std::int64_t{1} << 22;  // tokens
 
 // A place in the endless order: token `offset` of sequence number `sequence` of pass `pass`.
 struct Cursor {
@@ -65,9 +64,14 @@ class SequenceOrder {
     return mix64(sum);
   }
 
+  Result<Dataset::Impl::Place> find(std::int64_t document) const {
+    return data_->find(options_.split, document);
+  }
+
   struct Piece {
-    Dataset::Impl::Place place;       // its document
+    std::int64_t document = 0;
     std::int64_t begin = 0, end = 0;  // tokens of the document
+    bool ends = false;                // with the document
   };
   Result<Piece> at(std::int64_t pass, std::int64_t sequence) const {
     auto number = static_cast<std::uint64_t>(sequence);
@@ -78,12 +82,11 @@ class SequenceOrder {
     const auto index = static_cast<std::int64_t>(number);
     const auto after = std::upper_bound(first_sequences_.begin(), first_sequences_.end(), index);
     const std::int64_t document = after - first_sequences_.begin() - 1;
-    Piece piece;
-    TNL_ASSIGN(piece.place, data_->find(options_.split, document));
-    piece.begin = (index - after[-1]) * options_.sequence_length;
-    piece.end = std::min(piece.begin + options_.sequence_length,
-                         piece.place.tokens.end - piece.place.tokens.begin);
-    return piece;
+    TNL_ASSIGN(const auto place, find(document));
+    const std::int64_t length = place.tokens.end - place.tokens.begin;
+    const std::int64_t begin = (index - after[-1]) * options_.sequence_length;
+    const std::int64_t end = std::min(begin + options_.sequence_length, length);
+    return Piece{.document = document, .begin = begin, .end = end, .ends = end == length};
   }
 
  private:
@@ -95,23 +98,10 @@ class SequenceOrder {
   std::vector<std::int64_t> first_sequences_;  // of each document, and their number
 };
 
-// Appends tokens [begin, begin + count) of the document with their targets.
-Status append(const Dataset::Impl::Place& place, std::int64_t begin, std::int64_t count,
-              DataBatch& batch) {
-  const std::int64_t first = place.tokens.begin + begin;
-  const bool at_end = first + count == place.tokens.end;
-  TNL_TRY(place.shard->read(first, first + count, batch.tokens));
-  TNL_TRY(place.shard->read(first + 1, first + count + (at_end ? 0 : 1), batch.targets));
-  if (at_end) batch.targets.push_back(-1);
-  batch.cu_seqlens.push_back(static_cast<std::int64_t>(batch.tokens.size()));
-  return {};
-}
-
 // The batch at `cursor`, which moves behind it. Empty: the end of a `once` pass.
-Result<DataBatch> make_batch(const SequenceOrder& order, Cursor& cursor) {
+Result<BatchOutline> make_outline(const SequenceOrder& order, Cursor& cursor) {
   const LoaderOptions& options = order.options();
-  DataBatch batch;
-  batch.cu_seqlens.push_back(0);
+  BatchOutline outline;
   for (std::int64_t room = options.batch_tokens; room > 0;) {
     if (cursor.sequence == order.sequences()) {
       if (options.once) break;
@@ -119,76 +109,39 @@ Result<DataBatch> make_batch(const SequenceOrder& order, Cursor& cursor) {
     }
     TNL_ASSIGN(const SequenceOrder::Piece piece, order.at(cursor.pass, cursor.sequence));
     const std::int64_t begin = piece.begin + cursor.offset;
-    const std::int64_t count = std::min(room, piece.end - begin);
+    const std::int64_t left = piece.end - begin;
+    const std::int64_t count = options.whole_documents ? left : std::min(room, left);
     if (count <= 0) return invalid_argument("the data position lies behind the end of a sequence");
-    TNL_TRY(append(piece.place, begin, count, batch));
+    const bool ends = piece.ends && count == left;
+    outline.pieces.push_back({.document = piece.document, .begin = begin, .ends = ends});
+    outline.cu_seqlens.push_back(outline.tokens() + count);
+    outline.targets += count - (ends ? 1 : 0);
     room -= count;
     cursor.offset += count;
-    if (begin + count == piece.end) cursor = {cursor.pass, cursor.sequence + 1, 0};
+    if (count == left) cursor = {cursor.pass, cursor.sequence + 1, 0};
   }
-  return batch;
+  return outline;
+}
+
+void prefetch(const SequenceOrder& order, const BatchOutline& outline) {
+  std::int64_t room = kMostPrefetched;
+  for (std::size_t n = 0; n < outline.pieces.size() && room > 0; ++n) {
+    const auto place = order.find(outline.pieces[n].document);
+    if (!place.ok()) return;  // read() will say so
+    const std::int64_t begin = place->tokens.begin + outline.pieces[n].begin;
+    const std::int64_t count = outline.cu_seqlens[n + 1] - outline.cu_seqlens[n];
+    place->shard->prefetch(begin, begin + std::min(count, room));
+    room -= count;
+  }
 }
 
 }  // namespace
 
 struct DataLoader::Impl {
-  explicit Impl(SequenceOrder sequences) : order(std::move(sequences)) {
-    thread = std::thread([this] { prefetch(); });
-    request();
-  }
-  ~Impl() {
-    {
-      std::lock_guard lock(mutex);
-      stopping = true;
-    }
-    changed.notify_all();
-    thread.join();
-  }
-
-  struct Ready {
-    Result<DataBatch> batch;
-    Cursor after;
-  };
-
-  // Asks for the batch at `cursor`.
-  void request() {
-    {
-      std::lock_guard lock(mutex);
-      wanted = cursor;
-    }
-    changed.notify_all();
-  }
-  // Waits for the batch that was asked for.
-  Ready take() {
-    std::unique_lock lock(mutex);
-    changed.wait(lock, [this] { return ready.has_value(); });
-    Ready result = std::move(*ready);
-    ready.reset();
-    return result;
-  }
-  void prefetch() {
-    std::unique_lock lock(mutex);
-    for (;;) {
-      changed.wait(lock, [this] { return stopping || wanted.has_value(); });
-      if (stopping) return;
-      Cursor after = *wanted;
-      wanted.reset();
-      lock.unlock();
-      Result<DataBatch> batch = make_batch(order, after);
-      lock.lock();
-      ready.emplace(Ready{std::move(batch), after});
-      changed.notify_all();
-    }
-  }
+  explicit Impl(SequenceOrder sequences) : order(std::move(sequences)) {}
 
   const SequenceOrder order;
-  Cursor cursor;  // of the next batch; of the calling thread
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::optional<Cursor> wanted;  // exactly one of wanted, in work, and ready at a time
-  std::optional<Ready> ready;
-  bool stopping = false;
-  std::thread thread;
+  Cursor cursor;  // of the next batch
 };
 
 DataLoader::DataLoader(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -209,20 +162,54 @@ Result<DataLoader> DataLoader::create(const Dataset& dataset, const LoaderOption
                                         kSplitNames[static_cast<std::size_t>(options.split)],
                                         dataset.impl().directory.string()));
   }
-  TNL_ASSIGN(SequenceOrder order, SequenceOrder::create(dataset.share(), options));
+  LoaderOptions chosen = options;
+  if (options.whole_documents) chosen.sequence_length = kWholeDocument;
+  TNL_ASSIGN(SequenceOrder order, SequenceOrder::create(dataset.share(), chosen));
   return DataLoader(std::make_unique<Impl>(std::move(order)));
 }
 
-Result<bool> DataLoader::next(DataBatch& batch) {
-  Impl::Ready ready = impl_->take();
-  if (!ready.batch.ok()) {
-    impl_->request();  // the same again: the loader stays where it is
-    return ready.batch.status();
+Result<bool> DataLoader::next(BatchOutline& outline) {
+  Cursor cursor = impl_->cursor;  // stays where it is after an error
+  TNL_ASSIGN(outline, make_outline(impl_->order, cursor));
+  impl_->cursor = cursor;
+  if (const auto ahead = make_outline(impl_->order, cursor); ahead.ok()) {
+    prefetch(impl_->order, *ahead);
   }
-  batch = std::move(*ready.batch);
-  impl_->cursor = ready.after;
-  impl_->request();
-  return !batch.tokens.empty();
+  return outline.tokens() > 0;
+}
+
+Status DataLoader::read(const BatchOutline& outline, std::int64_t begin, std::int64_t end,
+                        DataBatch& batch) const {
+  batch.tokens.clear();
+  batch.targets.clear();
+  batch.cu_seqlens.assign(1, 0);
+  const auto& offsets = outline.cu_seqlens;
+  auto n = static_cast<std::size_t>(std::upper_bound(offsets.begin(), offsets.end(), begin) -
+                                    offsets.begin()) -
+           1;
+  for (std::int64_t next = begin; next < end; ++n) {
+    const BatchOutline::Piece& piece = outline.pieces[n];
+    TNL_ASSIGN(const auto place, impl_->order.find(piece.document));
+    const std::int64_t count = std::min(end, offsets[n + 1]) - next;
+    const std::int64_t first = place.tokens.begin + piece.begin + next - offsets[n];
+    const bool at_end = piece.ends && next + count == offsets[n + 1];
+    TNL_TRY(place.shard->read(first, first + count, batch.tokens));
+    TNL_TRY(place.shard->read(first + 1, first + count + (at_end ? 0 : 1), batch.targets));
+    if (at_end) batch.targets.push_back(-1);
+    next += count;
+    batch.cu_seqlens.push_back(next - begin);
+  }
+  return {};
+}
+
+Result<bool> DataLoader::next(DataBatch& batch) {
+  const Cursor before = impl_->cursor;
+  BatchOutline outline;
+  TNL_ASSIGN(const bool more, next(outline));
+  const Status status = read(outline, 0, outline.tokens(), batch);
+  if (!status.ok()) impl_->cursor = before;
+  TNL_TRY(status);
+  return more;
 }
 
 std::string DataLoader::position() const {
@@ -257,9 +244,7 @@ Status DataLoader::seek(const std::string& position) {
       cursor.offset >= impl_->order.options().sequence_length) {
     return invalid_argument(fmt::format("data position \"{}\" is out of range", position));
   }
-  (void)impl_->take();
   impl_->cursor = cursor;
-  impl_->request();
   return {};
 }
 

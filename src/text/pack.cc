@@ -1,6 +1,4 @@
 // Packing text into a data set.
-#include <unistd.h>
-
 #include <cmath>
 #include <optional>
 #include <thread>
@@ -12,6 +10,7 @@
 #include "text/dataset_index.h"
 #include "text/document_encoder.h"
 #include "text/held_out.h"
+#include "text/output_directory.h"
 #include "text/shard.h"
 
 namespace tnl {
@@ -38,39 +37,6 @@ Status check(const PackOptions& options) {
   }
   return {};
 }
-
-// A directory beside `target` that takes its place when all is written, or disappears.
-class OutputDirectory {
- public:
-  explicit OutputDirectory(const fs::path& target)
-      : target_(fs::absolute(target).lexically_normal()) {
-    if (!target_.has_filename()) target_ = target_.parent_path();  // "name/"
-    path_ = target_;
-    path_ += fmt::format(".tmp.{}", ::getpid());
-  }
-  ~OutputDirectory() {
-    std::error_code ignored;
-    if (!committed_) fs::remove_all(path_, ignored);
-  }
-  OutputDirectory(const OutputDirectory&) = delete;
-  OutputDirectory& operator=(const OutputDirectory&) = delete;
-
-  const fs::path& path() const { return path_; }
-  Status commit() {
-    TNL_TRY(sync_directory(path_));
-    std::error_code error;
-    fs::rename(path_, target_, error);  // an empty directory gives way
-    if (error) {
-      return io_error(fmt::format("cannot write {}: {}", target_.string(), error.message()));
-    }
-    committed_ = true;
-    return sync_directory(target_.parent_path());
-  }
-
- private:
-  fs::path target_, path_;
-  bool committed_ = false;
-};
 
 // The shards of one split.
 class SplitWriter {
@@ -245,8 +211,7 @@ Status pack_dataset(const PackOptions& options, const Progress& progress) {
   }
   TNL_ASSIGN(const std::vector<InputFile> files, find_inputs(options.inputs));
   TNL_ASSIGN(const HeldOutPlan plan, plan_held_out(options, files));
-  OutputDirectory output(options.output);
-  TNL_TRY(make_directories(output.path()));
+  TNL_ASSIGN(OutputDirectory output, OutputDirectory::create(options.output));
   Divider divider(output.path(), plan, *tokenizer, options);
   TNL_TRY(encode_all(files, *tokenizer, options, plan, divider, progress));
   DatasetIndex index;

@@ -5,7 +5,7 @@
 #include <bit>
 #include <cstdint>
 
-#include "text/checksum.h"
+#include "core/checksum.h"
 
 namespace tnl {
 

@@ -7,6 +7,7 @@
 #include <sentencepiece_processor.h>
 
 #include "core/file.h"
+#include "core/printable.h"
 #include "core/try.h"
 #include "text/unicode.h"
 #include "text/word_cache.h"
@@ -162,7 +163,8 @@ Status SentencePieceTokenizer::encode_with_library(std::string_view text, Worksp
                     text.size(), kLargestWord));
   }
   const auto status = model_->processor.Encode(text, &workspace.ids);
-  if (!status.ok()) return internal_error(fmt::format("SentencePiece: {}", status.ToString()));
+  if (!status.ok())
+    return internal_error(fmt::format("SentencePiece: {}", printable(status.error_message(), 200)));
   ids.insert(ids.end(), workspace.ids.begin(), workspace.ids.end());
   return {};
 }
@@ -222,8 +224,8 @@ Status read_model(SentencePieceModel& model) {
       model.lossless ? model.file + std::string(no_dummy_prefix()) : model.file;
   const auto status = model.processor.LoadFromSerializedProto(content);
   if (!status.ok()) {
-    return invalid_argument(
-        fmt::format("damaged or not a SentencePiece model ({})", status.error_message()));
+    return invalid_argument(fmt::format("damaged or not a SentencePiece model ({})",
+                                        printable(status.error_message(), 200)));
   }
   TNL_TRY(read_pieces(model));
   for (const std::int32_t id : model.byte_ids) {

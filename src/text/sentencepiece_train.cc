@@ -103,8 +103,10 @@ Status check(const SentencePieceTraining& options) {
     return invalid_argument(fmt::format("character coverage {}, expected more than 0, at most 1",
                                         options.character_coverage));
   }
-  if (options.max_sentences < 0 || options.threads < 0) {
-    return invalid_argument("the number of sentences and of threads cannot be negative");
+  if (options.max_sentences < 0 || options.threads < 0 || options.threads > 1024) {
+    return invalid_argument(
+        fmt::format("{} sentences on {} threads, expected 0 or more and 0 to 1024 threads",
+                    options.max_sentences, options.threads));
   }
   return {};
 }

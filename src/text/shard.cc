@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
+#include "core/checksum.h"
 #include "core/try.h"
-#include "text/checksum.h"
 
 namespace tnl {
 namespace {
@@ -122,8 +122,8 @@ Result<ShardReader> ShardReader::open(const std::filesystem::path& path) {
   const std::uint64_t expected =
       sizeof header + padded(header.tokens * header.token_bytes) + 8 * (header.documents + 1);
   if (bytes.size() != expected) {
-    return shard.damaged(fmt::format("found {} bytes, expected {} by its header: truncated?",
-                                     bytes.size(), expected));
+    return shard.damaged(fmt::format("found {} bytes, expected {} by its header{}", bytes.size(),
+                                     expected, bytes.size() < expected ? ": truncated?" : ""));
   }
   return shard;
 }
@@ -151,6 +151,11 @@ Status ShardReader::read(std::int64_t begin, std::int64_t end,
   if (bad < 0) return {};
   return damaged(fmt::format("token {} is outside of the vocabulary of {}: the file is damaged",
                              begin + bad, vocab));
+}
+
+void ShardReader::prefetch(std::int64_t begin, std::int64_t end) const {
+  file_.prefetch(sizeof header_ + static_cast<std::size_t>(begin * header_.token_bytes),
+                 static_cast<std::size_t>((end - begin) * header_.token_bytes));
 }
 
 Status ShardReader::verify() const {

@@ -4,7 +4,7 @@
 //   64  tokens, 2 or 4 bytes each, zeros up to a multiple of 8 bytes
 //   ..  documents + 1 offsets of 8 bytes, in tokens: document n is [offset n, offset n + 1)
 //
-// All little-endian. The checksum (text/checksum.h) covers everything behind the header.
+// All little-endian. The checksum (core/checksum.h) covers everything behind the header.
 #pragma once
 
 #include <cstdint>
@@ -76,6 +76,8 @@ class ShardReader {
   Result<Range> document(std::int64_t index) const;
   // Appends the ids of [begin, end), which document() gave; an id out of range is an error.
   Status read(std::int64_t begin, std::int64_t end, std::vector<std::int32_t>& ids) const;
+  // Asks the system to have them in memory soon.
+  void prefetch(std::int64_t begin, std::int64_t end) const;
   // Reads everything.
   Status verify() const;
 

@@ -26,14 +26,19 @@ CodePoint decode_utf8(std::string_view text, std::size_t at) {
 }
 
 CodeClass code_class(std::uint32_t code) {
-  if (code < 0x80) {
-    if ((code | 0x20u) - 'a' < 26u) return CodeClass::kLetter;
-    if (code - '0' < 10u) return CodeClass::kNumber;
-    return code == ' ' || code - '\t' < 5u ? CodeClass::kSpace : CodeClass::kOther;
-  }
+  if (code < 0x80) return kAsciiClasses[code];
   const std::uint32_t* end = kUnicodeChanges + kUnicodeChangeCount;
   const std::uint32_t* after = std::upper_bound(kUnicodeChanges, end, code << 2 | 3u);
   return static_cast<CodeClass>(after[-1] & 3u);
+}
+
+// The character is the one that some byte of the last four decodes to, up to `at`.
+CodeClass class_before(std::string_view text, std::size_t at) {
+  for (std::size_t back = 1; back <= std::min<std::size_t>(at, 4); ++back) {
+    const CodePoint point = decode_utf8(text, at - back);
+    if (point.valid && point.bytes == back) return code_class(point.value);
+  }
+  return CodeClass::kOther;
 }
 
 }  // namespace tnl

@@ -5,25 +5,22 @@
 #include <limits>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr std::int64_t kMostSettingsBytes = 1 << 20;
 constexpr std::int64_t kMostSteps = std::int64_t{1} << 40;
+constexpr std::int64_t kMostMicroBatches = std::int64_t{1} << 20;
 constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
-
-std::string shown(const Json& value) {
-  std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
-  if (text.size() > 60) text = text.substr(0, 57) + "...";
-  return text;
-}
+constexpr std::int64_t kMostMebibytes = std::int64_t{1} << 40;
 
 // Each takes a value of the right type into the field, or says what it expected.
 const char* take(const Json& value, std::string& field) {
@@ -39,13 +36,7 @@ const char* take(const Json& value, bool& field) {
 }
 
 const char* take(const Json& value, std::int64_t& field) {
-  constexpr auto kMost = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  if (!value.is_number_integer()) return "an integer";
-  if (value.is_number_unsigned() && value.get<std::uint64_t>() > kMost) {
-    return "an integer below 2^63";
-  }
-  field = value.get<std::int64_t>();
-  return nullptr;
+  return take_integer(value, field) ? nullptr : "an integer below 2^63";
 }
 
 const char* take(const Json& value, std::uint64_t& field) {
@@ -81,13 +72,14 @@ Status check_source(const TrainConfig& c) {
     return invalid_argument("data: not given, expected a directory written by `tnl data pack`");
   }
   if (!c.config.empty() && !c.init.empty()) {
-    return invalid_argument(fmt::format(
-        "config and init: found both ('{}', '{}'), expected one of them", c.config, c.init));
+    return invalid_argument(
+        fmt::format("config and init: found both ('{}', '{}'), expected one of them",
+                    printable(c.config), printable(c.init)));
   }
   const bool replaced = !c.config.empty() || !c.init.empty();
   if (replaced && !c.preset.empty() && c.preset != TrainConfig().preset) {
     return invalid_argument(fmt::format("preset: found '{}' together with {}, expected one of them",
-                                        c.preset, c.config.empty() ? "init" : "config"));
+                                        printable(c.preset), c.config.empty() ? "init" : "config"));
   }
   if (!replaced && c.preset.empty()) {
     return invalid_argument("preset: found none, expected a preset, a config or an init");
@@ -110,9 +102,13 @@ Status check_optimizer(const TrainConfig& c) {
         c.min_learning_rate, c.learning_rate));
   }
   TNL_TRY(check_at_least("warmup_steps", c.warmup_steps, 0, kMostSteps));
+  if (c.recompute != "none" && c.recompute != "selective" && c.recompute != "full") {
+    return invalid_argument(
+        fmt::format("recompute: found '{}', expected none, selective or full", c.recompute));
+  }
   if (c.schedule != "cosine" && c.schedule != "wsd") {
     return invalid_argument(
-        fmt::format("schedule: found '{}', expected cosine or wsd", c.schedule));
+        fmt::format("schedule: found '{}', expected cosine or wsd", printable(c.schedule)));
   }
   TNL_TRY(check_number("wsd_decay", c.wsd_decay, 0, 1));
   TNL_TRY(check_number("beta1", c.beta1, 0, 1, true));
@@ -156,7 +152,7 @@ std::string_view nearest_name(std::string_view name, const std::vector<std::stri
 
 Result<TrainConfig> read_train_config(const std::filesystem::path& path) {
   TNL_ASSIGN(const std::string content, read_file(path, kMostSettingsBytes));
-  const Json json = Json::parse(content, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(content);
   if (!json.is_object()) {
     return invalid_argument(fmt::format("{}: found {}, expected a JSON object of settings",
                                         path.string(),
@@ -168,7 +164,7 @@ Result<TrainConfig> read_train_config(const std::filesystem::path& path) {
   for (const auto& [key, value] : json.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     return invalid_argument(fmt::format("{}: unknown setting '{}'; the nearest known one is '{}'",
-                                        path.string(), key.substr(0, 60),
+                                        path.string(), printable(key),
                                         nearest_name(key.substr(0, 60), known)));
   }
   Status status;
@@ -188,7 +184,7 @@ Result<TrainConfig> read_train_config(const std::filesystem::path& path) {
 }
 
 std::string train_config_json(const TrainConfig& config) {
-  Json json = Json::object();
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
   visit_train_config(config,
                      [&](const char* name, const auto& field, const char*) { json[name] = field; });
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -199,12 +195,14 @@ Status validate(const TrainConfig& c) {
   TNL_TRY(check_at_least("steps", c.steps, 1, kMostSteps));
   TNL_TRY(check_at_least("sequence_length", c.sequence_length, 1, kMostTokens));
   TNL_TRY(check_at_least("batch_tokens", c.batch_tokens, 1, kMostTokens));
-  if (c.sequence_length > c.batch_tokens) {
+  if (!c.whole_documents && c.sequence_length > c.batch_tokens) {
     return invalid_argument(
         fmt::format("sequence_length: found {}, expected at most batch_tokens ({})",
                     c.sequence_length, c.batch_tokens));
   }
-  TNL_TRY(check_at_least("accumulate", c.accumulate, 1, kMostSteps));
+  TNL_TRY(check_at_least("accumulate", c.accumulate, 1, kMostMicroBatches));
+  TNL_TRY(check_at_least("sequence_chunk", c.sequence_chunk, 0, kMostTokens));
+  TNL_TRY(check_at_least("state_memory", c.state_memory, 0, kMostMebibytes));
   TNL_TRY(check_optimizer(c));
   TNL_TRY(check_at_least("eval_every", c.eval_every, 0, kMostSteps));
   TNL_TRY(check_at_least("eval_tokens", c.eval_tokens, 0, kMostTokens));

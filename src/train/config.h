@@ -25,6 +25,16 @@ void visit_train_config(Config& c, Visitor&& visit) {
   visit("batch_tokens", c.batch_tokens, "tokens of one micro-batch");
   visit("sequence_length", c.sequence_length, "longest piece of a document in one sequence");
   visit("accumulate", c.accumulate, "micro-batches a step");
+  visit("whole_documents", c.whole_documents,
+        "sequences are whole documents of any length; a micro-batch takes documents until it has "
+        "batch_tokens");
+  visit("sequence_chunk", c.sequence_chunk,
+        "tokens a pass, which memory depends on; longer sequences are trained exactly, chunk by "
+        "chunk; 0: a micro-batch (with whole_documents: batch_tokens)");
+  visit("recompute", c.recompute,
+        "what the backward half of a pass computes again to save memory: none, selective or full");
+  visit("state_memory", c.state_memory,
+        "MiB for the states between chunks; what is more goes to a file in the run");
   visit("learning_rate", c.learning_rate, "highest learning rate, reached after the warm-up");
   visit("min_learning_rate", c.min_learning_rate,
         "learning rate of the last step; -1: a tenth of the highest");

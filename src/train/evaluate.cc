@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/try.h"
+#include "train/setup.h"
 
 namespace tnl {
 
@@ -12,11 +13,7 @@ Result<Evaluator> Evaluator::create(const Dataset& dataset, const Tokenizer& tok
                                     const TrainConfig& config) {
   const std::int64_t all = dataset.tokens(Dataset::Split::kHeldOut);
   const std::int64_t tokens = config.eval_tokens == 0 ? all : std::min(all, config.eval_tokens);
-  const LoaderOptions options{.split = Dataset::Split::kHeldOut,
-                              .sequence_length = config.sequence_length,
-                              .batch_tokens = config.batch_tokens,
-                              .seed = config.seed,
-                              .once = true};
+  const LoaderOptions options = loader_options(config, Dataset::Split::kHeldOut);
   Evaluator evaluator(dataset, options, tokens);
   evaluator.piece_bytes_.assign(static_cast<std::size_t>(dataset.vocab_size()), 0);
   const std::int64_t known = std::min(dataset.vocab_size(), tokenizer.vocab_size());
@@ -29,22 +26,23 @@ Result<Evaluator> Evaluator::create(const Dataset& dataset, const Tokenizer& tok
 
 Result<HeldOut> Evaluator::run(Execution& execution) {
   TNL_ASSIGN(DataLoader loader, DataLoader::create(dataset_, options_));
-  DataBatch batch;
+  BatchOutline outline;
+  DataBatch buffer;
   double nats = 0;
   std::int64_t seen = 0, targets = 0, bytes = 0;
-  while (seen < tokens_) {
-    TNL_ASSIGN(const bool more, loader.next(batch));
-    if (!more) break;
-    losses_.resize(batch.tokens.size());
-    TNL_TRY(
-        execution.losses({batch.tokens, batch.cu_seqlens, batch.targets, {}}, nullptr, losses_));
-    for (std::size_t t = 0; t < batch.targets.size(); ++t) {
-      if (batch.targets[t] < 0) continue;
-      nats += losses_[t];
-      bytes += piece_bytes_[batch.targets[t]];
+  const auto add = [&](const TokenBatch& chunk, std::span<const double> losses) {
+    for (std::size_t t = 0; t < losses.size(); ++t) {
+      if (chunk.targets[t] < 0) continue;
+      nats += losses[t];
+      bytes += piece_bytes_[chunk.targets[t]];
       ++targets;
     }
-    seen += static_cast<std::int64_t>(batch.tokens.size());
+  };
+  while (seen < tokens_) {
+    TNL_ASSIGN(const bool more, loader.next(outline));
+    if (!more) break;
+    TNL_TRY(execution.losses(read_long_batch(loader, outline, buffer), add));
+    seen += outline.tokens();
   }
   HeldOut result;
   if (targets > 0) result.loss = nats / static_cast<double>(targets);

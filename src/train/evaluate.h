@@ -17,9 +17,9 @@ struct HeldOut {
 };
 
 // Documents are cut into sequences as in training, each from a zero state, so a token sees at most
-// sequence_length - 1 others. Every token but the first of a document is predicted; the bytes of
-// "bits per byte" are those that the predicted tokens stand for, so both sides of the ratio count
-// the same text.
+// sequence_length - 1 others, or with whole_documents all that come before it. Every token but the
+// first of a document is predicted; the bytes of "bits per byte" are those that the predicted
+// tokens stand for, so both sides of the ratio count the same text.
 class Evaluator {
  public:
   static Result<Evaluator> create(const Dataset& dataset, const Tokenizer& tokenizer,
@@ -37,7 +37,6 @@ class Evaluator {
   LoaderOptions options_;
   std::int64_t tokens_;                    // stop behind so many
   std::vector<std::int32_t> piece_bytes_;  // of every id
-  std::vector<double> losses_;
 };
 
 }  // namespace tnl

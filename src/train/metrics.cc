@@ -13,15 +13,16 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "core/file.h"
+#include "core/json.h"
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 double number(const Json& json, const char* key, double fallback) {
   const auto value = json.find(key);
@@ -30,13 +31,13 @@ double number(const Json& json, const char* key, double fallback) {
 }
 
 std::optional<MetricsLine> parse_line(std::string_view text) {
-  const Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_json(text);
   if (!json.is_object()) return std::nullopt;
-  const auto step = json.find("step");
-  if (step == json.end() || !step->is_number_integer()) return std::nullopt;
+  std::int64_t step = 0;
+  if (!json.contains("step") || !take_integer(json["step"], step)) return std::nullopt;
   const auto skipped = json.find("skipped");
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-  return MetricsLine{.step = step->get<std::int64_t>(),
+  return MetricsLine{.step = step,
                      .loss = number(json, "loss", kNone),
                      .learning_rate = number(json, "learning_rate", kNone),
                      .gradient_norm = number(json, "gradient_norm", kNone),
@@ -48,12 +49,12 @@ std::optional<MetricsLine> parse_line(std::string_view text) {
 }
 
 std::string format_line(const MetricsLine& line) {
-  Json json = {{"step", line.step},
-               {"loss", line.loss},
-               {"learning_rate", line.learning_rate},
-               {"gradient_norm", line.gradient_norm},
-               {"tokens_per_second", std::round(line.tokens_per_second)},
-               {"seconds", std::round(line.seconds * 1000) / 1000}};
+  nlohmann::ordered_json json = {{"step", line.step},
+                                 {"loss", line.loss},
+                                 {"learning_rate", line.learning_rate},
+                                 {"gradient_norm", line.gradient_norm},
+                                 {"tokens_per_second", std::round(line.tokens_per_second)},
+                                 {"seconds", std::round(line.seconds * 1000) / 1000}};
   if (line.skipped) json["skipped"] = true;
   if (!(line.held_out_loss < 0)) json["held_out_loss"] = line.held_out_loss;
   if (!(line.held_out_bits_per_byte < 0))
@@ -69,7 +70,8 @@ Status refused(const char* verb, const std::filesystem::path& path) {
 
 Result<MetricsLog> MetricsLog::open(const std::filesystem::path& path, std::int64_t last_step) {
   std::string content;
-  if (std::filesystem::exists(path)) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error)) {
     TNL_ASSIGN(content, read_file(path, std::numeric_limits<std::int64_t>::max()));
   }
   std::size_t kept = 0;
@@ -121,9 +123,9 @@ Result<std::vector<MetricsLine>> read_metrics(const std::filesystem::path& path)
        begin = end + 1) {
     const auto line = parse_line(content.substr(begin, end - begin));
     if (!line) {
-      return invalid_argument(fmt::format(
-          "{}: line {}: found '{}', expected a JSON object with a step", path.string(),
-          lines.size() + 1, content.substr(begin, std::min<std::size_t>(end - begin, 40))));
+      return invalid_argument(
+          fmt::format("{}: line {}: found '{}', expected a JSON object with a step", path.string(),
+                      lines.size() + 1, printable(content.substr(begin, end - begin), 40)));
     }
     lines.push_back(*line);
   }

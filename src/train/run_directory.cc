@@ -22,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kTemporary = ".tmp.";
+constexpr const char* kLock = "lock";
 
 Status refused(const char* verb, const fs::path& path, int error) {
   return io_error(fmt::format("cannot {} {}: {}", verb, path.string(), strerror(error)));
@@ -65,7 +66,7 @@ Status exchange(const fs::path& from, const fs::path& to) {
 }  // namespace
 
 Result<RunLock> RunLock::take(const RunDirectory& run) {
-  const fs::path path = run.root / "lock";
+  const fs::path path = run.root / kLock;
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (descriptor < 0) return refused("open", path, errno);
   if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0) return RunLock(descriptor);
@@ -112,6 +113,15 @@ Status remove_directory(const fs::path& directory) {
   TNL_TRY(move(directory, gone));
   remove_quietly(gone);
   return {};
+}
+
+bool is_unused(const RunDirectory& run) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(run.root, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name != kLock && name.find(kTemporary) == std::string::npos) return false;
+  }
+  return !error;
 }
 
 void remove_leftovers(const RunDirectory& run) {

@@ -2,6 +2,7 @@
 //
 //   run.json                     the TrainConfig
 //   metrics.jsonl                one line a step
+//   events.out.tfevents.*        the same for TensorBoard, a file for each session
 //   checkpoints/step-00000200/   config.json, model.safetensors, optimizer.safetensors, state.json
 //   model/                       the newest parameters as a model directory with its tokenizer
 //   lock                         held by the process that trains
@@ -56,6 +57,10 @@ class StagedDirectory {
 
 // Removes a directory so that no half of it is ever seen under its name.
 Status remove_directory(const std::filesystem::path& directory);
+
+// True where there is nothing, or nothing but what a process left that was killed before it wrote
+// run.json.
+bool is_unused(const RunDirectory& run);
 
 // Removes what a killed process left under temporary names. Needs the lock.
 void remove_leftovers(const RunDirectory& run);

@@ -1,5 +1,7 @@
 #include "train/setup.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "backend/backend.h"
@@ -35,7 +37,8 @@ Result<ModelConfig> preset_config(const TrainConfig& config, const TrainData& da
 Result<ModelConfig> file_config(const TrainConfig& config, const TrainData& data) {
   const fs::path path = config.config;
   fs::path directory = path;
-  if (!fs::is_directory(path)) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored)) {
     if (path.filename() != "config.json") {
       return invalid_argument(fmt::format(
           "config: found '{}', expected a file config.json or its directory", config.config));
@@ -59,24 +62,61 @@ Result<TrainData> open_train_data(const TrainConfig& config) {
   return TrainData{std::move(dataset), std::move(tokenizer)};
 }
 
-Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
-                               const Device& device, std::vector<std::string>& notes) {
+Result<ModelConfig> train_model_config(const TrainConfig& config, const TrainData& data,
+                                       std::vector<std::string>& notes) {
   if (!config.init.empty()) {
-    TNL_ASSIGN(const ModelConfig stored, read_model_config(config.init));
+    TNL_ASSIGN(ModelConfig stored, read_model_config(config.init));
     TNL_TRY(check_vocabulary(config.init, stored.vocab_size, config, data));
-    return Model::load(config.init, device, {.dtype = DType::kF32});
+    return stored;
   }
   Result<ModelConfig> chosen =
       config.config.empty() ? preset_config(config, data, notes) : file_config(config, data);
   TNL_ASSIGN(ModelConfig model, std::move(chosen));
   if (config.paper_slopes) model.slopes = SlopeSchedule::kPaperLinear;
+  return model;
+}
+
+Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
+                               const Device& device, std::vector<std::string>& notes) {
+  TNL_ASSIGN(const ModelConfig model, train_model_config(config, data, notes));
+  if (!config.init.empty()) return Model::load(config.init, device, {.dtype = DType::kF32});
   return Model::create(model, device, config.seed);
 }
 
+LoaderOptions loader_options(const TrainConfig& config, Dataset::Split split) {
+  return {.split = split,
+          .sequence_length = config.sequence_length,
+          .batch_tokens = config.batch_tokens,
+          .seed = config.seed,
+          .once = split == Dataset::Split::kHeldOut,
+          .whole_documents = config.whole_documents};
+}
+
+std::int64_t tokens_per_pass(const TrainConfig& config) {
+  if (config.sequence_chunk == 0) return config.batch_tokens;
+  return config.whole_documents ? config.sequence_chunk
+                                : std::min(config.sequence_chunk, config.batch_tokens);
+}
+
+Recompute recompute_of(const TrainConfig& config) {
+  if (config.recompute == "full") return Recompute::kFull;
+  return config.recompute == "selective" ? Recompute::kSelective : Recompute::kNone;
+}
+
+LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline,
+                          DataBatch& buffer) {
+  return {.cu_seqlens = outline.cu_seqlens,
+          .read = [&](std::int64_t begin, std::int64_t end) -> Result<TokenBatch> {
+            TNL_TRY(loader.read(outline, begin, end, buffer));
+            return TokenBatch{
+                .tokens = buffer.tokens, .cu_seqlens = {}, .targets = buffer.targets, .mask = {}};
+          }};
+}
+
 Status check_train_device(const Device& device) {
-  if (device.backend().compute_dtype() == DType::kF32) return {};
-  return invalid_argument(fmt::format("device: found {}, expected cpu: training is done in f32",
-                                      device.properties().name));
+  if (device.backend().sum_dtype() == DType::kF32) return {};
+  return invalid_argument(fmt::format(
+      "device: found {}, expected cpu or cuda: training is done in f32", device.properties().name));
 }
 
 }  // namespace tnl

@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/try.h"
+#include "train/run_directory.h"
 #include "train/trainer.h"
 
 namespace tnl {
@@ -22,7 +23,7 @@ Status check_new(const fs::path& run) {
     return invalid_argument(
         fmt::format("run {}: found a file, expected a new or empty directory", run.string()));
   }
-  if (fs::is_empty(run, error)) return {};
+  if (is_unused(RunDirectory{run})) return {};
   const bool is_run = fs::exists(RunDirectory{run}.config(), error);
   return invalid_argument(fmt::format("run {}: found {}, expected a new or empty directory",
                                       run.string(),
@@ -41,11 +42,13 @@ Result<TrainResult> train_start(const TrainConfig& given, const fs::path& run_pa
   TNL_ASSIGN(const TrainData data, open_train_data(config));
   std::vector<std::string> notes;
   TNL_ASSIGN(Model model, make_train_model(config, data, device, notes));
-  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model)));
+  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model), run_path));
 
   const RunDirectory run{run_path};
   TNL_TRY(make_directories(run.root));
   TNL_ASSIGN(const RunLock lock, RunLock::take(run));
+  TNL_TRY(check_new(run_path));  // nobody was faster
+  remove_leftovers(run);
   TNL_TRY(write_file(run.config(), train_config_json(config)));
   return trainer.run(run, std::nullopt, std::move(notes), callback);
 }
@@ -66,7 +69,7 @@ Result<TrainResult> train_resume(const fs::path& run_path, const Device& device,
                            : make_train_model(config, data, device, notes);
   TNL_ASSIGN(Model model, std::move(made));
   if (!checkpoint) notes.push_back("the run has no checkpoint yet: it starts at step 0");
-  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model)));
+  TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model), run_path));
   return trainer.run(run, checkpoint, std::move(notes), callback);
 }
 

@@ -7,7 +7,9 @@
 
 #include <fmt/format.h>
 
+#include "backend/backend.h"
 #include "core/try.h"
+#include "model/model_impl.h"
 #include "train/schedule.h"
 
 namespace tnl {
@@ -26,11 +28,6 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-TokenBatch view(const DataBatch& batch) {
-  return {
-      .tokens = batch.tokens, .cu_seqlens = batch.cu_seqlens, .targets = batch.targets, .mask = {}};
-}
-
 Optimizer::Options optimizer_options(const TrainConfig& config) {
   return {.beta1 = config.beta1,
           .beta2 = config.beta2,
@@ -39,43 +36,46 @@ Optimizer::Options optimizer_options(const TrainConfig& config) {
           .clip = config.clip};
 }
 
-LoaderOptions loader_options(const TrainConfig& config) {
-  return {.split = Dataset::Split::kTrain,
-          .sequence_length = config.sequence_length,
-          .batch_tokens = config.batch_tokens,
-          .seed = config.seed,
-          .once = false};
-}
-
 }  // namespace
 
-Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model model, Gradients gradients,
-                 Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator)
+Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model master,
+                 Gradients gradients, Execution execution, Optimizer optimizer, DataLoader loader,
+                 Evaluator evaluator)
     : config_(config),
       data_(data),
-      model_(std::move(model)),
+      master_(std::move(master)),
       gradients_(std::move(gradients)),
       execution_(std::move(execution)),
       optimizer_(std::move(optimizer)),
       loader_(std::move(loader)),
       evaluator_(std::move(evaluator)),
-      batches_(static_cast<std::size_t>(config.accumulate)) {
+      outlines_(static_cast<std::size_t>(config.accumulate)) {
   state_.dataset_fingerprint = data_.dataset.fingerprint();
   state_.config_fingerprint = config_fingerprint(config_);
-  state_.device = describe_device(model_.device().properties());
+  state_.device = describe_device(master_.device().properties());
 }
 
-Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model model) {
+Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model master,
+                                const std::filesystem::path& run) {
+  constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+  // The passes read the parameters as they store activations; on the CPU that is the master itself.
+  TNL_ASSIGN(const Model model, convert_model(master, master.device().backend().compute_dtype()));
   TNL_ASSIGN(Gradients gradients, Gradients::create(model));
-  TNL_ASSIGN(Execution execution, Execution::create(model, {.tokens = config.batch_tokens,
-                                                            .sequences = config.batch_tokens,
-                                                            .training = true}));
+  TNL_ASSIGN(Execution execution,
+             Execution::create(
+                 model, {.tokens = tokens_per_pass(config),
+                         .sequences = tokens_per_pass(config),
+                         .training = true,
+                         .recompute = recompute_of(config),
+                         .state_memory = static_cast<std::size_t>(config.state_memory) * kMebibyte,
+                         .state_directory = run}));
   TNL_ASSIGN(Optimizer optimizer,
-             Optimizer::create(model.device().backend(), optimizer_tensors(model, gradients),
+             Optimizer::create(model.device(), optimizer_tensors(master, model, gradients),
                                optimizer_options(config)));
-  TNL_ASSIGN(DataLoader loader, DataLoader::create(data.dataset, loader_options(config)));
+  TNL_ASSIGN(DataLoader loader,
+             DataLoader::create(data.dataset, loader_options(config, Dataset::Split::kTrain)));
   TNL_ASSIGN(Evaluator evaluator, Evaluator::create(data.dataset, *data.tokenizer, config));
-  return Trainer(config, data, std::move(model), std::move(gradients), std::move(execution),
+  return Trainer(config, data, std::move(master), std::move(gradients), std::move(execution),
                  std::move(optimizer), std::move(loader), std::move(evaluator));
 }
 
@@ -112,15 +112,17 @@ Status Trainer::open_metrics(const RunDirectory& run, std::vector<std::string>& 
                                 run.metrics().string(), metrics.last_step(), state_.step));
   }
   metrics_.emplace(std::move(metrics));
+  TNL_ASSIGN(EventLog events, EventLog::open(run.root, state_.step));
+  events_.emplace(std::move(events));
   return {};
 }
 
-Result<std::int64_t> Trainer::load_batches() {
+Result<std::int64_t> Trainer::outline_batches() {
   std::int64_t targets = 0;
-  for (DataBatch& batch : batches_) {
-    TNL_ASSIGN(const bool more, loader_.next(batch));
+  for (BatchOutline& outline : outlines_) {
+    TNL_ASSIGN(const bool more, loader_.next(outline));
     if (!more) return internal_error("the training data came to an end");
-    for (const std::int32_t target : batch.targets) targets += target >= 0 ? 1 : 0;
+    targets += outline.targets;
   }
   if (targets > 0) return targets;
   return invalid_argument(fmt::format(
@@ -131,15 +133,21 @@ Result<std::int64_t> Trainer::load_batches() {
 
 // The targets of all micro-batches are counted before the first of them runs, so every gradient is
 // added with its final weight.
-Status Trainer::update(MetricsLine& line) {
-  TNL_ASSIGN(const std::int64_t targets, load_batches());
+Status Trainer::update(MetricsLine& line, const std::function<bool(double)>& go_on) {
+  TNL_ASSIGN(const std::int64_t targets, outline_batches());
   gradients_.zero();
-  double nats = 0;
-  for (const DataBatch& batch : batches_) {
-    TNL_ASSIGN(
-        const LossSum loss,
-        execution_.loss_and_gradients(view(batch), 1.0 / static_cast<double>(targets), gradients_));
+  double nats = 0, done = 0;
+  const auto step_tokens = static_cast<double>(tokens_of_step());
+  for (const BatchOutline& outline : outlines_) {
+    const auto tokens = static_cast<double>(outline.tokens());
+    const auto progress = [&](double share) {  // of a micro-batch in several passes
+      return share >= 1 || go_on((done + share * tokens) / step_tokens);
+    };
+    TNL_ASSIGN(const LossSum loss, execution_.loss_and_gradients(
+                                       read_long_batch(loader_, outline, buffer_),
+                                       1.0 / static_cast<double>(targets), gradients_, progress));
     nats += loss.sum;
+    done += tokens;
   }
   line.loss = nats / static_cast<double>(targets);
   line.gradient_norm = kNotFinite;
@@ -154,17 +162,22 @@ Status Trainer::update(MetricsLine& line) {
   return {};
 }
 
-Result<MetricsLine> Trainer::step() {
+std::int64_t Trainer::tokens_of_step() const {
+  std::int64_t tokens = 0;
+  for (const BatchOutline& outline : outlines_) tokens += outline.tokens();
+  return tokens;
+}
+
+Result<MetricsLine> Trainer::step(const std::function<bool(double)>& go_on) {
   const Stopwatch clock;
   MetricsLine line;
   line.step = state_.step + 1;
   line.learning_rate = learning_rate_at(config_, line.step);
-  TNL_TRY(update(line));
+  TNL_TRY(update(line, go_on));
   state_.step = line.step;
   state_.updates = optimizer_.updates();
   state_.loader = loader_.position();
-  double tokens = 0;
-  for (const DataBatch& batch : batches_) tokens += static_cast<double>(batch.tokens.size());
+  const auto tokens = static_cast<double>(tokens_of_step());
   const double seconds = clock.seconds();
   pace_.step(seconds, tokens);
   line.tokens_per_second = tokens / seconds;
@@ -196,12 +209,13 @@ Status Trainer::check_diverged(const MetricsLine& line) const {
 Status Trainer::save(const RunDirectory& run) {
   const Stopwatch clock;
   TNL_TRY(metrics_->sync());
+  TNL_TRY(events_->sync());
   if (saved_step_ != state_.step) {
-    TNL_TRY(write_checkpoint(run, state_, model_, optimizer_, config_.keep_checkpoints));
+    TNL_TRY(write_checkpoint(run, state_, master_, optimizer_, config_.keep_checkpoints));
     saved_step_ = state_.step;
   }
   TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(run.model()));
-  TNL_TRY(model_.save(staged.path()));
+  TNL_TRY(master_.save(staged.path()));
   TNL_TRY(data_.tokenizer->save(staged.path()));
   TNL_TRY(staged.publish());
   published_step_ = state_.step;
@@ -247,12 +261,23 @@ Result<TrainResult> Trainer::run(const RunDirectory& run,
   TrainProgress first = progress(nullptr);
   first.notes = std::move(notes);
   bool go_on = !callback || callback(first);
+  TrainProgress within = progress(nullptr);
+  const auto within_step = [&](double share) {
+    within.step_share = share;
+    return !callback || callback(within);
+  };
   while (go_on && state_.step < config_.steps) {
-    TNL_ASSIGN(const MetricsLine line, step());
+    const Result<MetricsLine> made = step(within_step);
+    if (made.status().code() == StatusCode::kInterrupted) break;  // the step was not finished
+    TNL_ASSIGN(const MetricsLine line, made);
     TNL_TRY(metrics_->append(line));
+    TNL_TRY(events_->append(line));
     TNL_TRY(check_diverged(line));
     if (due(config_.checkpoint_every)) TNL_TRY(save(run));
-    go_on = !callback || callback(progress(&line));
+    within = progress(&line);
+    go_on = !callback || callback(within);
+    within.skipped = false;  // said once
+    within.held_out_loss = within.held_out_bits_per_byte = -1;
   }
   if (state_.step > 0 && published_step_ != state_.step) TNL_TRY(save(run));
   return result();

@@ -108,6 +108,33 @@ TEST_F(TrainPlot, StopsAtCtrlCAndResumes) {
   EXPECT_EQ(static_cast<std::int64_t>(tiny.metrics("run").size()), steps + 2);
 }
 
+// A step that is not finite is printed and written down, and ten in a row end the run with the last
+// checkpoint intact.
+TEST_F(TrainPlot, SaysWhereTheLossIsNotFinite) {
+  ASSERT_EQ(run_command(train("good")).status, 0);
+  const auto huge = [&] {
+    Model model = test::take(Model::load(path("good/model"), tiny.device));
+    const TensorView& embedding = model.parameters().front().view;
+    std::fill_n(static_cast<float*>(embedding.data), embedding.elements(), 3e38f);
+    EXPECT_OK(model.save(path("huge")));
+  };
+  huge();
+  tiny.config.config = "";
+  const CommandOutcome outcome = run_command(
+      train("run", {"--init", path("huge"), "--steps", "30", "--checkpoint-every", "4"}));
+  EXPECT_EQ(outcome.status, 2) << outcome.error;
+  EXPECT_TRUE(has(outcome.error, "step 1: loss ")) << outcome.error;
+  EXPECT_TRUE(has(outcome.error, "is not finite, no update")) << outcome.error;
+  EXPECT_TRUE(has(outcome.error, "tnl: step 10: found a loss (")) << outcome.error;
+  EXPECT_TRUE(has(outcome.error, "for the 10th time in a row")) << outcome.error;
+  const auto metrics = tiny.metrics("run");
+  ASSERT_EQ(metrics.size(), 10u);
+  for (const MetricsLine& line : metrics) EXPECT_TRUE(line.skipped);
+  // No skipped step moved a parameter.
+  EXPECT_EQ(test::file_bytes(path("run/checkpoints/step-00000008/model.safetensors")),
+            test::file_bytes(path("huge/model.safetensors")));
+}
+
 TEST_F(TrainPlot, AnswersBadInputWithOneSentence) {
   const auto expect_refused = [](const std::vector<std::string>& arguments, const char* part) {
     const CommandOutcome outcome = run_command(arguments);

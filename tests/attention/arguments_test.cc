@@ -15,6 +15,9 @@ namespace {
 const DeviceProperties kDevice{
     .kind = DeviceKind::kCpu, .name = "cpu", .cpu_target = "avx2", .threads = 2};
 
+const DeviceProperties kGpu{
+    .kind = DeviceKind::kCuda, .name = "cuda:0", .cpu_target = "", .threads = 1};
+
 // A call that is right, for tests that break one thing.
 struct Call {
   std::vector<float> memory = std::vector<float>(4096);
@@ -54,10 +57,12 @@ TEST_P(ForwardMistake, HasASentence) {
   Call call;
   ASSERT_TRUE(plan_attention(call.args, kDevice).ok());
   GetParam().make(call);
-  const auto plan = plan_attention(call.args, kDevice);
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  for (const DeviceProperties& device : {kDevice, kGpu}) {
+    const auto plan = plan_attention(call.args, device);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  }
 }
 
 const float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -133,9 +138,11 @@ TEST_P(PackedMistake, HasASentence) {
   call.args.cu_seqlens = call.offsets;
   ASSERT_TRUE(plan_attention(call.args, kDevice).ok());
   GetParam().make(call);
-  const auto plan = plan_attention(call.args, kDevice);
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  for (const DeviceProperties& device : {kDevice, kGpu}) {
+    const auto plan = plan_attention(call.args, device);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  }
 }
 
 const Mistake kPackedMistakes[] = {
@@ -159,9 +166,11 @@ TEST_P(BackwardMistake, HasASentence) {
   Call call;
   ASSERT_TRUE(plan_attention_backward(call.args, call.gradients, kDevice).ok());
   GetParam().make(call);
-  const auto plan = plan_attention_backward(call.args, call.gradients, kDevice);
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  for (const DeviceProperties& device : {kDevice, kGpu}) {
+    const auto plan = plan_attention_backward(call.args, call.gradients, device);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  }
 }
 
 const Mistake kBackwardMistakes[] = {
@@ -293,6 +302,28 @@ TEST(AttentionPlanning, SlicesValuesForIdleThreads) {
     EXPECT_EQ(plan.value_slice, slice) << threads;
     EXPECT_EQ(plan.tasks, 128 / slice) << threads;
   }
+}
+
+// Where columns do not suffice, time is cut too; not for two threads and columns for both, nor
+// where segments would be short.
+TEST(AttentionPlanning, CutsTimeForIdleThreads) {
+  std::vector<float> memory(16), log_decay = {-0.01f};
+  const auto segments = [&](int threads, std::int64_t tokens, bool batch_invariant = false) {
+    AttentionArgs args;
+    args.q = args.k = args.v = args.o =
+        TensorView::contiguous(memory.data(), DType::kF32, {1, tokens, 1, 32});
+    args.log_decay = log_decay;
+    DeviceProperties device = kDevice;
+    device.threads = threads;
+    return take(plan_attention(args, device, {.batch_invariant = batch_invariant})).segments;
+  };
+  EXPECT_EQ(segments(1, 65536), 1);
+  EXPECT_EQ(segments(2, 65536), 1);
+  EXPECT_GE(segments(16, 65536), 8);
+  EXPECT_EQ(segments(16, 65536, true), 1);
+  EXPECT_EQ(segments(16, 1024), 1);
+  EXPECT_EQ(plan_attention(Call().args, kDevice, {.runs = -1}).status().message(),
+            "options.runs: found -1, expected 0 (chosen) to 1048576");
 }
 
 TEST(AttentionPlanning, RunRefusesAPlanForSomethingElse) {

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/buffer.h"
+#include "attention/on_device.h"
 #include "core/convert.h"
 #include "core/rng.h"
 #include "support/require.h"
@@ -58,10 +58,6 @@ AttentionArgs common_args(const AttentionCase& input) {
   args.direction = input.direction;
   args.cu_seqlens = input.cu_seqlens;
   return args;
-}
-
-AttentionPlanOptions options_of(const Variant& variant) {
-  return {.kernel = variant.kernel, .chunk = variant.chunk, .value_slice = variant.value_slice};
 }
 
 std::vector<double> normals(Rng& rng, std::int64_t count) {
@@ -128,7 +124,8 @@ std::int64_t AttentionCase::row(std::int64_t n, std::int64_t t, std::int64_t h,
 }
 
 Outputs run_forward(const AttentionCase& input, const Variant& variant) {
-  const Device device = take(Device::open("cpu", {.threads = variant.threads}));
+  const Device device = open_device(variant);
+  OnDevice on(device);
   const Tensor q = tensor(variant, input.key_shape(), input.q);
   const Tensor k = tensor(variant, input.key_shape(), input.k);
   const Tensor v = tensor(variant, input.value_shape(), input.v);
@@ -136,20 +133,22 @@ Outputs run_forward(const AttentionCase& input, const Variant& variant) {
   const Tensor state_in = state_tensor(variant, input, input.state_in);
   const Tensor state_out = state_tensor(variant, input);
   AttentionArgs args = common_args(input);
-  args.q = q.view();
-  args.k = k.view();
-  args.v = v.view();
-  args.o = o.view();
-  if (!input.state_in.empty()) args.state_in = state_in.view();
-  args.state_out = variant.state_in_place ? state_in.view() : state_out.view();
-  const AttentionPlan plan = take(plan_attention(args, device.properties(), options_of(variant)));
-  const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes, "workspace"));
-  EXPECT_OK(attention_forward(args, plan, workspace.data(), device));
+  args.q = on(q);
+  args.k = on(k);
+  args.v = on(v);
+  args.o = on(o);
+  if (!input.state_in.empty()) args.state_in = on(state_in);
+  args.state_out = variant.state_in_place ? on(state_in.view()) : on(state_out);
+  const AttentionPlan plan =
+      take(plan_attention(args, variant.plan_properties(device), variant.plan_options()));
+  EXPECT_OK(attention_forward(args, plan, on.workspace(plan.workspace_bytes), device));
+  on.fetch();
   return {o.values(), (variant.state_in_place ? state_in : state_out).values()};
 }
 
 Gradients run_backward(const AttentionCase& input, const Variant& variant) {
-  const Device device = take(Device::open("cpu", {.threads = variant.threads}));
+  const Device device = open_device(variant);
+  OnDevice on(device);
   const Tensor q = tensor(variant, input.key_shape(), input.q);
   const Tensor k = tensor(variant, input.key_shape(), input.k);
   const Tensor v = tensor(variant, input.value_shape(), input.v);
@@ -161,21 +160,21 @@ Gradients run_backward(const AttentionCase& input, const Variant& variant) {
   const Tensor d_state_out = state_tensor(variant, input, input.d_state_out);
   const Tensor d_state_in = state_tensor(variant, input);
   AttentionArgs args = common_args(input);
-  args.q = q.view();
-  args.k = k.view();
-  args.v = v.view();
-  if (!input.state_in.empty()) args.state_in = state_in.view();
+  args.q = on(q);
+  args.k = on(k);
+  args.v = on(v);
+  if (!input.state_in.empty()) args.state_in = on(state_in);
   AttentionGradients gradients;
-  gradients.d_o = d_o.view();
-  gradients.dq = dq.view();
-  gradients.dk = dk.view();
-  gradients.dv = dv.view();
-  if (!input.d_state_out.empty()) gradients.d_state_out = d_state_out.view();
-  gradients.d_state_in = variant.state_in_place ? d_state_out.view() : d_state_in.view();
-  const AttentionPlan plan =
-      take(plan_attention_backward(args, gradients, device.properties(), options_of(variant)));
-  const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes, "workspace"));
-  EXPECT_OK(attention_backward(args, gradients, plan, workspace.data(), device));
+  gradients.d_o = on(d_o);
+  gradients.dq = on(dq);
+  gradients.dk = on(dk);
+  gradients.dv = on(dv);
+  if (!input.d_state_out.empty()) gradients.d_state_out = on(d_state_out);
+  gradients.d_state_in = variant.state_in_place ? on(d_state_out.view()) : on(d_state_in);
+  const AttentionPlan plan = take(plan_attention_backward(
+      args, gradients, variant.plan_properties(device), variant.plan_options()));
+  EXPECT_OK(attention_backward(args, gradients, plan, on.workspace(plan.workspace_bytes), device));
+  on.fetch();
   return {dq.values(), dk.values(), dv.values(),
           (variant.state_in_place ? d_state_out : d_state_in).values()};
 }
@@ -193,10 +192,91 @@ std::vector<Variant> all_kernels() {
   return variants;
 }
 
+std::vector<Variant> gpu_kernels() {
+  std::vector<Variant> variants;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    variants.push_back({.kernel = "general", .dtype = dtype});
+  }
+  for (const char* precision : {"", "fast", "state", "precise"}) {
+    for (const DType dtype : {DType::kBF16, DType::kF16}) {
+      variants.push_back({.dtype = dtype, .precision = precision, .width_step = 8});
+    }
+  }
+  variants.push_back({.dtype = DType::kF32});
+  // What devices before Hopper run.
+  for (const char* precision : {"fast", "precise"}) {
+    variants.push_back(
+        {.dtype = DType::kBF16, .capability = 80, .precision = precision, .width_step = 8});
+  }
+  for (Variant& variant : variants) variant.on_gpu = true;
+  return variants;
+}
+
+std::vector<Variant> cpu_segments() {
+  std::vector<Variant> variants;
+  for (Variant variant : fast_kernels()) {
+    for (const std::int64_t runs : {2, 7, 64}) {
+      variant.runs = runs;
+      variant.threads = 2;
+      variants.push_back(variant);
+    }
+  }
+  return variants;
+}
+
+std::vector<Variant> gpu_segments() {
+  std::vector<Variant> variants;
+  const Variant base{.dtype = DType::kBF16, .on_gpu = true, .width_step = 8};
+  for (const char* segments : {"warm", "carry"}) {
+    for (const std::int64_t runs : {1, 2, 7, 64}) {
+      variants.push_back(base);
+      variants.back().segments = segments;
+      variants.back().runs = runs;
+    }
+  }
+  variants.push_back(base);
+  variants.back().batch_invariant = true;
+  for (const char* segments : {"warm", "carry"}) {
+    variants.push_back(base);
+    variants.back().capability = 80;
+    variants.back().segments = segments;
+    variants.back().runs = 7;
+  }
+  return variants;
+}
+
 std::string name_of(const Variant& variant) {
   std::string name = variant.kernel;
   if (name.starts_with("reference-")) name = name.substr(10);
+  if (!variant.on_gpu && variant.runs > 0) name += "_" + std::to_string(variant.runs);
+  if (!variant.on_gpu) return name;
+  name += (name.empty() ? "" : "_") + std::string(dtype_name(variant.dtype));
+  if (variant.capability > 0) name += "_sm" + std::to_string(variant.capability);
+  if (!variant.precision.empty()) name += "_" + variant.precision;
+  if (!variant.segments.empty()) name += "_" + variant.segments;
+  if (variant.runs > 0) name += "_" + std::to_string(variant.runs);
+  if (variant.batch_invariant) name += "_batch_invariant";
   return name;
+}
+
+DeviceProperties Variant::plan_properties(const Device& device) const {
+  DeviceProperties properties = device.properties();
+  if (capability > 0) properties.gpu.capability = capability;
+  return properties;
+}
+
+AttentionPlanOptions Variant::plan_options() const {
+  return {.kernel = kernel,
+          .chunk = chunk,
+          .value_slice = value_slice,
+          .segments = segments,
+          .runs = runs,
+          .precision = precision,
+          .batch_invariant = batch_invariant};
+}
+
+void KernelTest::SetUp() {
+  if (GetParam().on_gpu && !no_gpu_because().empty()) GTEST_SKIP() << no_gpu_because();
 }
 
 AttentionCase random_case(std::uint64_t seed, std::int64_t batch, std::int64_t tokens,

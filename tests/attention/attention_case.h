@@ -3,9 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "tnl/attention.h"
 
@@ -18,6 +21,10 @@ class Tensor {
   Tensor(DType dtype, const std::vector<std::int64_t>& shape, std::int64_t gap = 0);
 
   const TensorView& view() const { return view_; }
+  // All of it, gaps too.
+  std::pair<std::byte*, std::size_t> memory() const {
+    return {static_cast<std::byte*>(view_.data), memory_.size()};
+  }
   // All elements in row-major order of the shape.
   std::vector<double> values() const;
   void set(const std::vector<double>& values);
@@ -47,13 +54,32 @@ struct AttentionCase {
 };
 
 struct Variant {
-  std::string kernel;
+  std::string kernel = {};
   DType dtype = DType::kF32;
   std::int64_t chunk = 0;
   std::int64_t value_slice = 0;
   int threads = 1;
   std::int64_t gap = 0;
   bool state_in_place = false;
+
+  bool on_gpu = false;
+  int capability = 0;  // plan for a GPU of this one; 0: as it is
+  std::string segments = {};
+  std::int64_t runs = 0;
+  std::string precision = {};
+  bool batch_invariant = false;
+
+  // Widths have to be a multiple of this, as the fast kernels of a GPU want them.
+  std::int64_t width_step = 1;
+  std::int64_t width(std::int64_t least) const {
+    return (least + width_step - 1) / width_step * width_step;
+  }
+  // 16-bit operands of matrix products: results carry their rounding.
+  bool rounds_operands() const { return width_step > 1; }
+  // Tokens that share a matrix product, where 0 times NaN is NaN.
+  std::int64_t tokens_together() const { return on_gpu && kernel != "general" ? 64 : 1; }
+  AttentionPlanOptions plan_options() const;
+  DeviceProperties plan_properties(const Device& device) const;
 };
 
 struct Outputs {
@@ -70,7 +96,22 @@ Gradients run_backward(const AttentionCase& input, const Variant& variant);
 // targets in f32.
 std::vector<Variant> all_kernels();
 std::vector<Variant> fast_kernels();
+// Every storage type and kernel of a GPU, as planned; its tests skip where there is none.
+std::vector<Variant> gpu_kernels();
+// The CPU's kernels with the longest sequence cut into 2, 7 and 64 segments.
+std::vector<Variant> cpu_segments();
+// The ways to cut a long sequence, forced.
+std::vector<Variant> gpu_segments();
 std::string name_of(const Variant& variant);
+inline void PrintTo(const Variant& variant, std::ostream* out) {  // for GoogleTest
+  *out << name_of(variant);
+}
+
+// A test over variants.
+class KernelTest : public testing::TestWithParam<Variant> {
+ protected:
+  void SetUp() override;
+};
 
 // Standard normal data, slopes spread over the heads from fast to none.
 AttentionCase random_case(std::uint64_t seed, std::int64_t batch, std::int64_t tokens,

@@ -2,7 +2,11 @@
 // on the way is representable: any kernel, chunk and slice must give the expected bits.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
+#include <tuple>
 
 #include "attention/attention_case.h"
 #include "core/rng.h"
@@ -161,30 +165,55 @@ void Definition::head_states(std::int64_t n, std::int64_t h) {
 }
 
 void expect_equal(const std::vector<double>& found, const std::vector<double>& expected,
-                  const Variant& variant, const char* what) {
+                  DType dtype, const char* what) {
   ASSERT_EQ(found.size(), expected.size());
-  const std::vector<double> kept = rounded(expected, variant.dtype);
+  const std::vector<double> kept = rounded(expected, dtype);
   for (std::size_t i = 0; i < found.size(); ++i) {
     ASSERT_EQ(found[i], kept[i]) << what << " element " << i;
   }
 }
 
+void check(const Definition& definition, const Variant& variant) {
+  const AttentionCase& input = definition.input;
+  const DType dtype = variant.dtype;
+  const DType state_dtype = dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+  const Outputs outputs = run_forward(input, variant);
+  expect_equal(outputs.o, definition.outputs.o, dtype, "o");
+  // Gradients of scaled inputs leave the range of f16.
+  if (dtype == DType::kF16 || (dtype == DType::kBF16 && !variant.on_gpu)) return;
+  expect_equal(outputs.state_out, definition.outputs.state_out, state_dtype, "state_out");
+  const Gradients gradients = run_backward(input, variant);
+  expect_equal(gradients.dq, definition.gradients.dq, dtype, "dq");
+  expect_equal(gradients.dk, definition.gradients.dk, dtype, "dk");
+  expect_equal(gradients.dv, definition.gradients.dv, dtype, "dv");
+  expect_equal(gradients.d_state_in, definition.gradients.d_state_in, state_dtype, "d_state_in");
+}
+
 void check(const AttentionCase& input, double lambda, const Variant& variant) {
   Definition definition{input, lambda, {}, {}};
   definition.run();
-  const Outputs outputs = run_forward(input, variant);
-  expect_equal(outputs.o, definition.outputs.o, variant, "o");
-  if (variant.dtype == DType::kF32 || variant.dtype == DType::kF64) {
-    expect_equal(outputs.state_out, definition.outputs.state_out, variant, "state_out");
-    const Gradients gradients = run_backward(input, variant);
-    expect_equal(gradients.dq, definition.gradients.dq, variant, "dq");
-    expect_equal(gradients.dk, definition.gradients.dk, variant, "dk");
-    expect_equal(gradients.dv, definition.gradients.dv, variant, "dv");
-    expect_equal(gradients.d_state_in, definition.gradients.d_state_in, variant, "d_state_in");
-  }
+  check(definition, variant);
 }
 
-class Exact : public testing::TestWithParam<Variant> {};
+// Worked out once for all variants.
+const Definition& definition_of(std::uint64_t seed, std::int64_t batch, std::int64_t tokens,
+                                std::int64_t heads, std::int64_t key_dim, std::int64_t value_dim,
+                                double lambda, Direction direction) {
+  struct Case {
+    AttentionCase input;
+    std::unique_ptr<Definition> definition;
+  };
+  static std::map<std::tuple<std::uint64_t, std::int64_t, double>, Case> cases;
+  Case& kept = cases[{seed, tokens, lambda}];
+  if (kept.definition == nullptr) {
+    kept.input = exact_case(seed, batch, tokens, heads, key_dim, value_dim, lambda, direction);
+    kept.definition.reset(new Definition{kept.input, lambda, {}, {}});
+    kept.definition->run();
+  }
+  return *kept.definition;
+}
+
+class Exact : public KernelTest {};
 
 TEST_P(Exact, OddSizes) {
   const std::int64_t sizes[][3] = {{1, 1, 1},    {2, 3, 5},    {7, 17, 9},   {33, 5, 37},
@@ -225,7 +254,95 @@ TEST_P(Exact, LongWithoutDecay) {
   check(exact_case(3, 1, 301, 1, 32, 33, 1.0, Direction::kForward), 1.0, GetParam());
 }
 
-class ExactHalf : public testing::TestWithParam<Variant> {};
+// Widths and lengths of the fast kernels of a GPU. There a weight λ^distance and the value it
+// weighs are rounded to 16 bits together, so λ = 1/2 has to end with the first chunk.
+class ExactTiles : public KernelTest {};
+
+TEST_P(ExactTiles, WholeAndPartial) {
+  const std::int64_t widths[][2] = {{64, 64}, {128, 128}, {256, 128}, {16, 8}, {72, 136}};
+  std::uint64_t seed = 20;
+  for (const auto& [key_dim, value_dim] : widths) {
+    for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
+      for (const std::int64_t tokens : {1, 33, 64, 65, 130}) {
+        // f16 has no room for values that fall by 2^32.
+        const double lambda = tokens == 33 && GetParam().dtype != DType::kF16 ? 0.5 : 1.0;
+        SCOPED_TRACE(testing::Message()
+                     << tokens << "x" << key_dim << "x" << value_dim << " λ " << lambda
+                     << " reverse " << (direction == Direction::kReverse));
+        check(definition_of(++seed, 1, tokens, 2, key_dim, value_dim, lambda, direction),
+              GetParam());
+      }
+    }
+  }
+}
+
+// Long enough for every way to cut it. Keys are unit vectors that come round every key_dim tokens,
+// a query asks for one of them: an output is one value of the past, times a power of λ = 1/2.
+class ExactLong : public KernelTest {};
+
+struct LookUp {
+  AttentionCase input;
+  std::vector<double> o;
+};
+
+LookUp look_up_case(std::int64_t tokens, std::int64_t key_dim, std::int64_t value_dim) {
+  const std::int64_t heads = 2;
+  Rng rng(7);
+  LookUp result;
+  AttentionCase& input = result.input;
+  input.tokens = tokens;
+  input.heads = heads;
+  input.key_dim = key_dim;
+  input.value_dim = value_dim;
+  input.log_decay.assign(heads, kHalf);
+  input.q.assign(tokens * heads * key_dim, 0.0);
+  input.k = input.q;
+  input.v = integers(rng, tokens * heads * value_dim);
+  result.o.assign(input.v.size(), 0.0);
+  const auto key = [&](std::int64_t t, std::int64_t h) { return (t * 37 + h * 11) % key_dim; };
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    for (std::int64_t h = 0; h < heads; ++h) {
+      const std::int64_t row = (t * heads + h) * key_dim;
+      input.k[row + key(t, h)] = 2;
+      const auto age = static_cast<std::int64_t>(rng.below(std::min(t + 1, key_dim)));
+      input.q[row + key(t - age, h)] = 3;
+      for (std::int64_t v = 0; v < value_dim; ++v) {
+        double sum = 0;  // what is key_dim tokens older is 2^-key_dim smaller
+        for (std::int64_t past = age; past <= t; past += key_dim) {
+          sum += 6 * std::exp2(-static_cast<double>(past)) *
+                 input.v[((t - past) * heads + h) * value_dim + v];
+        }
+        result.o[(t * heads + h) * value_dim + v] = sum;
+      }
+    }
+  }
+  return result;
+}
+
+TEST_P(ExactLong, LooksUpThePast) {
+  const std::int64_t widths[][2] = {{64, 64}, {128, 128}, {256, 128}};
+  for (const auto& [key_dim, value_dim] : widths) {
+    SCOPED_TRACE(key_dim);
+    const LookUp expected = look_up_case(1003, key_dim, value_dim);
+    const Outputs found = run_forward(expected.input, GetParam());
+    const std::vector<double> kept = rounded(expected.o, GetParam().dtype);
+    // What may be taken as forgotten; in f16 also the smallest numbers there are.
+    const double bound = GetParam().dtype == DType::kF16 ? 1e-6 : 1e-18;
+    for (std::size_t i = 0; i < kept.size(); ++i) {
+      ASSERT_NEAR(found.o[i], kept[i], bound) << "element " << i;
+    }
+  }
+}
+
+TEST_P(ExactLong, WithoutDecay) {
+  for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
+    const std::uint64_t seed = direction == Direction::kForward ? 1000 : 1001;
+    check(definition_of(seed, 1, 521, 2, 64, 64, 1.0, direction), GetParam());
+  }
+  check(definition_of(1002, 2, 333, 1, 128, 128, 1.0, Direction::kForward), GetParam());
+}
+
+class ExactHalf : public KernelTest {};
 
 // fp32 sums are exact, so the output is the expected one, rounded once.
 TEST_P(ExactHalf, RoundsOnce) {
@@ -241,6 +358,22 @@ TEST_P(ExactHalf, RoundsOnce) {
 INSTANTIATE_TEST_SUITE_P(Kernels, Exact, testing::ValuesIn(all_kernels()),
                          [](const auto& info) { return name_of(info.param); });
 INSTANTIATE_TEST_SUITE_P(Kernels, ExactHalf, testing::ValuesIn(fast_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Kernels, ExactTiles, testing::ValuesIn(fast_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Gpu, ExactTiles, testing::ValuesIn(gpu_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Kernels, ExactLong, testing::ValuesIn(fast_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Gpu, ExactLong, testing::ValuesIn(gpu_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(GpuSegments, ExactLong, testing::ValuesIn(gpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, Exact, testing::ValuesIn(cpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, ExactHalf, testing::ValuesIn(cpu_segments()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, ExactLong, testing::ValuesIn(cpu_segments()),
                          [](const auto& info) { return name_of(info.param); });
 
 }  // namespace

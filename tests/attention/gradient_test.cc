@@ -45,7 +45,7 @@ void check_all(const AttentionCase& input, const Variant& variant) {
   }
 }
 
-class Gradient : public testing::TestWithParam<Variant> {};
+class Gradient : public KernelTest {};
 
 TEST_P(Gradient, MatchesFiniteDifferences) {
   for (const Direction direction : {Direction::kForward, Direction::kReverse}) {

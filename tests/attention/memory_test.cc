@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "attention/attention_case.h"
-#include "core/buffer.h"
+#include "attention/on_device.h"
 #include "core/convert.h"
 #include "support/require.h"
 
@@ -16,17 +16,17 @@ namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-class Memory : public testing::TestWithParam<Variant> {};
+class Memory : public KernelTest {};
 
 // Every row is followed by NaN that a read past its end would pick up.
 TEST_P(Memory, GapsBetweenRowsAreNeverRead) {
-  AttentionCase input = random_case(1, 2, 45, 2, 19, 37);
+  AttentionCase input = random_case(1, 2, 45, 2, GetParam().width(19), GetParam().width(37));
   add_states(input, 2);
   const Outputs expected = run_forward(input, GetParam());
   const Gradients d_expected = run_backward(input, GetParam());
   for (const std::int64_t gap : {1, 16, 59}) {
     Variant variant = GetParam();
-    variant.gap = gap;
+    variant.gap = variant.width(gap);
     const Outputs found = run_forward(input, variant);
     EXPECT_EQ(found.o, expected.o);
     EXPECT_EQ(found.state_out, expected.state_out);
@@ -63,7 +63,8 @@ std::vector<double> values_of(const TensorView& view) {
 }
 
 TEST_P(Memory, SlicesOfOneProjection) {
-  const std::int64_t heads = 3, key_dim = 16, value_dim = 20, tokens = 37;
+  const std::int64_t heads = 3, key_dim = 16, tokens = 37;
+  const std::int64_t value_dim = GetParam().width(20);
   const AttentionCase input = random_case(3, 2, tokens, heads, key_dim, value_dim);
   const Outputs expected = run_forward(input, GetParam());
   const std::int64_t keys = heads * key_dim, columns = heads * value_dim;
@@ -77,39 +78,51 @@ TEST_P(Memory, SlicesOfOneProjection) {
   }
   Tensor fused(GetParam().dtype, {2, tokens, width});
   fused.set(rows);
-  const Device device = take(Device::open("cpu", {.threads = 2}));
+  const TensorView q = slice(fused, 0, heads, key_dim);
+  const TensorView o = slice(fused, 2 * keys + columns, heads, value_dim);
+  const Device device = open_device(GetParam());
+  OnDevice on(device);
+  on(fused);
   AttentionArgs args;
-  args.q = slice(fused, 0, heads, key_dim);
-  args.k = slice(fused, keys, heads, key_dim);
-  args.v = slice(fused, 2 * keys, heads, value_dim);
-  args.o = slice(fused, 2 * keys + columns, heads, value_dim);
+  args.q = on(q);
+  args.k = on(slice(fused, keys, heads, key_dim));
+  args.v = on(slice(fused, 2 * keys, heads, value_dim));
+  args.o = on(o);
   args.log_decay = input.log_decay;
   const AttentionPlan plan =
-      take(plan_attention(args, device.properties(), {.kernel = GetParam().kernel}));
-  const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes, "workspace"));
-  EXPECT_OK(attention_forward(args, plan, workspace.data(), device));
-  EXPECT_EQ(values_of(args.o), expected.o);
-  EXPECT_EQ(values_of(args.q), rounded(input.q, GetParam().dtype));
+      take(plan_attention(args, GetParam().plan_properties(device), GetParam().plan_options()));
+  EXPECT_OK(attention_forward(args, plan, on.workspace(plan.workspace_bytes), device));
+  on.fetch();
+  EXPECT_EQ(values_of(o), expected.o);
+  EXPECT_EQ(values_of(q), rounded(input.q, GetParam().dtype));
 }
 
-// Address space without memory behind it, but for the pages touched.
+// On the CPU address space without memory behind it, but for the pages touched; on a GPU memory.
 class SparseMap {
  public:
-  explicit SparseMap(std::size_t bytes) : bytes_(bytes) {
+  SparseMap(const Device& device, std::size_t bytes) : device_(device), bytes_(bytes) {
+    if (device.properties().kind == DeviceKind::kCuda) {
+      auto memory = DeviceBuffer::allocate(device, bytes, "a test of far offsets");
+      if (memory.ok()) memory_ = std::move(memory).value();
+      return;
+    }
     data_ = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   }
   ~SparseMap() {
-    if (good()) ::munmap(data_, bytes_);
+    if (data_ != MAP_FAILED) ::munmap(data_, bytes_);
   }
   SparseMap(const SparseMap&) = delete;
   SparseMap& operator=(const SparseMap&) = delete;
-  bool good() const { return data_ != MAP_FAILED; }
-  void* data() const { return data_; }
+  bool good() const { return data_ != MAP_FAILED || memory_.data() != nullptr; }
+  void* data() const { return memory_.data() != nullptr ? memory_.data() : data_; }
+  const Device& device() const { return device_; }
 
  private:
+  const Device& device_;
   std::size_t bytes_;
-  void* data_;
+  void* data_ = MAP_FAILED;
+  DeviceBuffer memory_;
 };
 
 // [B, T, H, width] whose strides along `axis` take its second element past 2^31 elements.
@@ -121,7 +134,10 @@ TensorView far_view(const SparseMap& map, DType dtype, const std::vector<std::in
   return view;
 }
 
-void copy_far(const TensorView& view, std::vector<double>& values, bool write) {
+void copy_far(const Device& device, const TensorView& view, std::vector<double>& values,
+              bool write) {
+  const std::size_t bytes = view.shape[3] * dtype_size(view.dtype);
+  std::vector<std::byte> stored(bytes);
   std::int64_t index = 0;
   for (std::int64_t b = 0; b < view.shape[0]; ++b) {
     for (std::int64_t t = 0; t < view.shape[1]; ++t) {
@@ -129,18 +145,24 @@ void copy_far(const TensorView& view, std::vector<double>& values, bool write) {
         const std::int64_t offset = b * view.stride[0] + t * view.stride[1] + h * view.stride[2];
         std::byte* row = static_cast<std::byte*>(view.data) + offset * dtype_size(view.dtype);
         if (write) {
-          convert(&values[index], DType::kF64, row, view.dtype, view.shape[3]);
+          convert(&values[index], DType::kF64, stored.data(), view.dtype, view.shape[3]);
+          EXPECT_OK(device.upload(row, stored.data(), bytes));
         } else {
-          convert(row, view.dtype, &values[index], DType::kF64, view.shape[3]);
+          EXPECT_OK(device.download(stored.data(), row, bytes));
+          convert(stored.data(), view.dtype, &values[index], DType::kF64, view.shape[3]);
         }
       }
     }
   }
 }
 
+DType state_dtype(DType dtype) {
+  return dtype == DType::kF64 ? DType::kF64 : DType::kF32;
+}
+
 TEST_P(Memory, OffsetsPastTwoToThe31) {
   for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
-    AttentionCase input = random_case(4, 2, 2, 2, 5, 20);
+    AttentionCase input = random_case(4, 2, 2, 2, GetParam().width(5), GetParam().width(20));
     input.direction = direction;
     add_states(input, 5);
     const Outputs expected = run_forward(input, GetParam());
@@ -148,7 +170,8 @@ TEST_P(Memory, OffsetsPastTwoToThe31) {
     const DType dtype = GetParam().dtype;
     const std::size_t bytes = ((std::size_t{1} << 31) + 4096) * dtype_size(dtype);
     for (int axis = 0; axis < 3; ++axis) {
-      SparseMap maps[] = {SparseMap(bytes), SparseMap(bytes), SparseMap(bytes), SparseMap(bytes)};
+      const Device device = open_device(GetParam());
+      SparseMap maps[] = {{device, bytes}, {device, bytes}, {device, bytes}, {device, bytes}};
       for (const SparseMap& map : maps) {
         if (!map.good()) GTEST_SKIP() << "this machine grants no sparse map of " << bytes;
       }
@@ -157,21 +180,20 @@ TEST_P(Memory, OffsetsPastTwoToThe31) {
       args.k = far_view(maps[1], dtype, input.key_shape(), axis);
       args.v = far_view(maps[2], dtype, input.value_shape(), axis);
       args.o = far_view(maps[3], dtype, input.value_shape(), axis);
-      copy_far(args.q, input.q, true);
-      copy_far(args.k, input.k, true);
-      copy_far(args.v, input.v, true);
+      copy_far(device, args.q, input.q, true);
+      copy_far(device, args.k, input.k, true);
+      copy_far(device, args.v, input.v, true);
       args.log_decay = input.log_decay;
       args.direction = direction;
-      Tensor state(dtype, input.state_shape());
+      Tensor state(state_dtype(dtype), input.state_shape());
       state.set(input.state_in);
-      args.state_in = state.view();
-      const Device device = take(Device::open("cpu", {.threads = 1}));
+      OnDevice on(device);
+      args.state_in = on(state);
       const AttentionPlan plan =
-          take(plan_attention(args, device.properties(), {.kernel = GetParam().kernel}));
-      const Buffer workspace = take(Buffer::allocate(plan.workspace_bytes, "workspace"));
-      EXPECT_OK(attention_forward(args, plan, workspace.data(), device));
+          take(plan_attention(args, GetParam().plan_properties(device), GetParam().plan_options()));
+      EXPECT_OK(attention_forward(args, plan, on.workspace(plan.workspace_bytes), device));
       std::vector<double> found(input.v.size());
-      copy_far(args.o, found, false);
+      copy_far(device, args.o, found, false);
       EXPECT_EQ(found, expected.o) << "axis " << axis;
 
       // The maps' second halves serve as gradients: dk over o's map, d_o contiguous.
@@ -179,19 +201,20 @@ TEST_P(Memory, OffsetsPastTwoToThe31) {
       Tensor dv(dtype, input.value_shape());
       d_o.set(input.d_o);
       AttentionGradients gradients;
-      gradients.d_o = d_o.view();
-      gradients.dq = dq.view();
+      gradients.d_o = on(d_o);
+      gradients.dq = on(dq);
       gradients.dk = far_view(maps[3], dtype, input.key_shape(), axis);
-      gradients.dv = dv.view();
-      Tensor d_state(dtype, input.state_shape());
+      gradients.dv = on(dv);
+      Tensor d_state(state_dtype(dtype), input.state_shape());
       d_state.set(input.d_state_out);
-      gradients.d_state_out = d_state.view();
+      gradients.d_state_out = on(d_state);
       const AttentionPlan d_plan = take(plan_attention_backward(
-          args, gradients, device.properties(), {.kernel = GetParam().kernel}));
-      const Buffer d_workspace = take(Buffer::allocate(d_plan.workspace_bytes, "workspace"));
-      EXPECT_OK(attention_backward(args, gradients, d_plan, d_workspace.data(), device));
+          args, gradients, GetParam().plan_properties(device), GetParam().plan_options()));
+      EXPECT_OK(attention_backward(args, gradients, d_plan, on.workspace(d_plan.workspace_bytes),
+                                   device));
+      on.fetch();
       std::vector<double> dk(input.k.size());
-      copy_far(gradients.dk, dk, false);
+      copy_far(device, gradients.dk, dk, false);
       EXPECT_EQ(dk, d_expected.dk) << "axis " << axis;
       EXPECT_EQ(dq.values(), d_expected.dq) << "axis " << axis;
       EXPECT_EQ(dv.values(), d_expected.dv) << "axis " << axis;
@@ -202,22 +225,24 @@ TEST_P(Memory, OffsetsPastTwoToThe31) {
 TEST_P(Memory, StateSlotsPastTwoToThe31) {
   const DType dtype = GetParam().dtype;
   const std::int64_t slots = (std::int64_t{1} << 27) + 2;  // of 16 elements
-  const SparseMap map(slots * 16 * dtype_size(dtype));
+  const Device device = open_device(GetParam());
+  const SparseMap map(device, slots * 16 * dtype_size(state_dtype(dtype)));
   if (!map.good()) GTEST_SKIP() << "this machine grants no sparse map of that size";
   const std::vector<double> ones(4, 1.0);
   Tensor q(dtype, {1, 1, 4}), o(dtype, {1, 1, 4});
   q.set(ones);
+  OnDevice on(device);
   const std::vector<float> log_decay = {0.0f};
   const std::vector<std::int64_t> last = {slots - 1};
   AttentionStepArgs args;
-  args.q = args.k = args.v = q.view();
-  args.o = o.view();
+  args.q = args.k = args.v = on(q);
+  args.o = on(o);
   args.log_decay = log_decay;
-  args.state = TensorView::contiguous(map.data(), dtype, {slots, 1, 4, 4});
+  args.state = TensorView::contiguous(map.data(), state_dtype(dtype), {slots, 1, 4, 4});
   args.state_slots = last;
-  const Device device = take(Device::open("cpu", {.threads = 1}));
   EXPECT_OK(attention_step(args, device, GetParam().kernel));
   EXPECT_OK(attention_step(args, device, GetParam().kernel));
+  on.fetch();
   EXPECT_EQ(o.values(), std::vector<double>(4, 8.0));
 }
 
@@ -268,30 +293,37 @@ TEST_P(Memory, PoisonStaysInItsSequence) {
   }
 }
 
-// Tokens that are padded behind the text may hold anything: nothing flows back in time.
+// Tokens that are padded behind the text may hold anything: nothing flows back in time. On tensor
+// cores that holds for whole chunks: 0 times NaN is NaN.
 TEST_P(Memory, PoisonNeverFlowsBackInTime) {
-  const AttentionCase input = random_case(8, 1, 70, 2, 20, 36);
+  const std::int64_t K = GetParam().width(20), V = GetParam().width(36);
+  const AttentionCase input = random_case(8, 1, 70, 2, K, V);
+  const std::int64_t chunk = GetParam().tokens_together();
   const Outputs clean = run_forward(input, GetParam());
-  for (const std::int64_t first : {0, 1, 5, 15, 16, 17, 31, 33, 50, 69}) {
+  for (const std::int64_t first : {0, 1, 5, 15, 16, 17, 31, 33, 50, 65, 69}) {
     for (const char which : {'q', 'k', 'v'}) {
       AttentionCase dirty = input;
       std::vector<double>& data = which == 'q' ? dirty.q : which == 'k' ? dirty.k : dirty.v;
-      const std::int64_t row = 2 * (which == 'v' ? 36 : 20);
+      const std::int64_t row = 2 * (which == 'v' ? V : K);
       std::fill(data.begin() + first * row, data.end(), kNaN);
       const Outputs found = run_forward(dirty, GetParam());
-      for (std::int64_t t = 0; t < first; ++t) {
-        for (std::int64_t c = 0; c < 72; ++c) {
-          ASSERT_NEAR(found.o[t * 72 + c], clean.o[t * 72 + c],
-                      1e-4 * (1 + std::abs(clean.o[t * 72 + c])))
+      for (std::int64_t t = 0; t < first / chunk * chunk; ++t) {
+        for (std::int64_t c = 0; c < 2 * V; ++c) {
+          ASSERT_NEAR(found.o[t * 2 * V + c], clean.o[t * 2 * V + c],
+                      1e-4 * (1 + std::abs(clean.o[t * 2 * V + c])))
               << which << " from " << first << " at " << t;
         }
       }
-      EXPECT_TRUE(all_nan(found.o, first * 72, (70 - first) * 72));
+      EXPECT_TRUE(all_nan(found.o, first * 2 * V, (70 - first) * 2 * V));
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Kernels, Memory, testing::ValuesIn(all_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Gpu, Memory, testing::ValuesIn(gpu_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Segments, Memory, testing::ValuesIn(cpu_segments()),
                          [](const auto& info) { return name_of(info.param); });
 
 }  // namespace

@@ -5,12 +5,23 @@
 #include <limits>
 
 #include "attention/attention_case.h"
+#include "attention/on_device.h"
 #include "support/require.h"
 
 namespace tnl::test {
 namespace {
 
-class Step : public testing::TestWithParam<Variant> {};
+class Step : public KernelTest {};
+
+// Steps are fp32 arithmetic in every storage type.
+std::vector<Variant> gpu_steps() {
+  std::vector<Variant> variants;
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    variants.push_back({.dtype = dtype, .on_gpu = true});
+    variants.push_back({.kernel = "general", .dtype = dtype, .on_gpu = true});
+  }
+  return variants;
+}
 
 struct StepCase {
   std::int64_t sequences, tokens, heads, key_dim, value_dim, slots;
@@ -26,7 +37,9 @@ void check(const StepCase& sizes, const Variant& variant) {
   add_states(input, 8);
   input.scale = 0.5f;
   input = rounded(input, variant.dtype);
-  Outputs expected = run_forward(input, variant);
+  Variant whole = variant;
+  if (whole.on_gpu) whole.kernel = "general";  // the others round operands
+  Outputs expected = run_forward(input, whole);
 
   const DType state_dtype = variant.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
   Tensor state(state_dtype, {sizes.slots, H, K, V});
@@ -40,7 +53,7 @@ void check(const StepCase& sizes, const Variant& variant) {
   }
   state.set(pool);
 
-  const Device device = take(Device::open("cpu", {.threads = variant.threads}));
+  const Device device = open_device(variant);
   std::vector<double> found(expected.o.size());
   for (std::int64_t t = 0; t < T; ++t) {
     Tensor q(variant.dtype, {N, H, K}, variant.gap), k(variant.dtype, {N, H, K}, variant.gap);
@@ -57,15 +70,17 @@ void check(const StepCase& sizes, const Variant& variant) {
     k.set(token(input.k, K));
     v.set(token(input.v, V));
     AttentionStepArgs args;
-    args.q = q.view();
-    args.k = k.view();
-    args.v = v.view();
-    args.o = o.view();
+    OnDevice on(device);
+    args.q = on(q);
+    args.k = on(k);
+    args.v = on(v);
+    args.o = on(o);
     args.log_decay = input.log_decay;
     args.scale = input.scale;
-    args.state = state.view();
+    args.state = on(state);
     args.state_slots = sizes.state_slots;
     EXPECT_OK(attention_step(args, device, variant.kernel));
+    on.fetch();
     const std::vector<double> rows = o.values();
     for (std::int64_t n = 0; n < N; ++n) {
       std::copy_n(rows.begin() + n * H * V, H * V, found.begin() + (n * T + t) * H * V);
@@ -116,7 +131,7 @@ TEST_P(Step, PicksItsSlots) {
         variant);
 }
 
-class HalfStep : public testing::TestWithParam<Variant> {};
+class HalfStep : public KernelTest {};
 
 TEST_P(HalfStep, StorageTypes) {
   for (const DType dtype : {DType::kBF16, DType::kF16}) {
@@ -141,6 +156,8 @@ TEST(StepWithoutSequences, DoesNothing) {
 INSTANTIATE_TEST_SUITE_P(Kernels, Step, testing::ValuesIn(all_kernels()),
                          [](const auto& info) { return name_of(info.param); });
 INSTANTIATE_TEST_SUITE_P(Kernels, HalfStep, testing::ValuesIn(fast_kernels()),
+                         [](const auto& info) { return name_of(info.param); });
+INSTANTIATE_TEST_SUITE_P(Gpu, Step, testing::ValuesIn(gpu_steps()),
                          [](const auto& info) { return name_of(info.param); });
 
 }  // namespace

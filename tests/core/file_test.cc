@@ -127,6 +127,31 @@ TEST_F(Files, ErrorsNameTheFile) {
   EXPECT_EQ(read_file(large, 5).value(), "12345");
 }
 
+// What the caller named wrong is bad input, not a failure of the system.
+TEST_F(Files, LinksInACircleAndFoldersAreBadInput) {
+  const fs::path circle = directory_ / "circle";
+  fs::create_symlink("circle", circle);
+  EXPECT_EQ(read_file(circle).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(contains(MappedFile::open(circle).status(), "symbolic links"));
+  const fs::path long_name = directory_ / std::string(300, 'x');
+  EXPECT_EQ(read_file(long_name).status().code(), StatusCode::kInvalidArgument);
+  const Status onto_folder = AtomicFile::create(directory_).status();
+  EXPECT_EQ(onto_folder.code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(contains(onto_folder, "found a directory, expected a file"));
+}
+
+TEST(FileName, IsOneBesideTheFile) {
+  for (const char* name : {"a", "train-00000.bin", ".hidden", "\xc3\xa9", "a b"}) {
+    EXPECT_TRUE(is_file_name(name)) << name;
+  }
+  for (const char* name : {"", ".", "..", "a/b", "/a", "a\nb", "\x1b[2J"}) {
+    EXPECT_FALSE(is_file_name(name)) << name;
+  }
+  EXPECT_FALSE(is_file_name(std::string_view("a\0b", 3)));
+  EXPECT_FALSE(is_file_name(std::string(256, 'x')));
+  EXPECT_TRUE(is_file_name(std::string(255, 'x')));
+}
+
 TEST_F(Files, MakeDirectories) {
   EXPECT_TRUE(make_directories(directory_ / "x" / "y").ok());
   EXPECT_TRUE(make_directories(directory_ / "x" / "y").ok());

@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <cstdint>
@@ -48,6 +49,16 @@ TEST(Buffer, SaysWhatItWasFor) {
     EXPECT_NE(buffer.status().message().find("a test of the limits"), std::string::npos);
     EXPECT_NE(buffer.status().message().find(std::to_string(bytes)), std::string::npos);
   }
+}
+
+// All memory that the machine has: the system would promise it, and end the program later.
+TEST(Buffer, RefusesMoreThanThereIs) {
+  const auto all = static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) *
+                   static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  const auto buffer = Buffer::allocate(all, "a test");
+  ASSERT_FALSE(buffer.ok());
+  EXPECT_EQ(buffer.status().code(), StatusCode::kUnavailable);
+  EXPECT_NE(buffer.status().message().find("for a test"), std::string::npos);
 }
 
 TEST(Arena, PiecesAreAlignedAndApart) {

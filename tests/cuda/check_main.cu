@@ -1,6 +1,7 @@
 // Checks every kernel and plan on the device against the recurrence in fp64, a line a case; a case
 // that fails does not stop the others. Exit status 1 if one did.
-//   check [filter] [small]
+//   check [filter] [small] [older]
+// older: what the plan gives devices other than Hopper, in place of its own kernels.
 #include <span>
 #include <tuple>
 
@@ -261,12 +262,41 @@ struct Sweep {
 constexpr Sweep kShapes[] = {{"sweep64", 64, 64},           {"sweep128", 128, 128},
                              {"sweep256", 256, 128},        {"sweep64-single", 64, 64},
                              {"sweep128-single", 128, 128}, {"sweep256-single", 256, 128}};
+constexpr Sweep kOlderShapes[] = {{"mma64", 64, 64}, {"mma128", 128, 128}, {"mma256", 256, 128},
+                                  {"fma64", 64, 64}, {"fma128", 128, 128}, {"fma256", 256, 128}};
 const double kHalf = std::log(2.0);
 
-std::vector<Case> cases(bool small) {
+// f32 data, in any shape and at any stride.
+std::vector<Case> fp32_cases() {
+  std::vector<Case> all;
+  for (auto [K, V] : {std::pair{64, 64}, {128, 128}, {256, 40}, {200, 72}, {5, 3}, {33, 130}}) {
+    Case c{.name = "fp32 " + std::to_string(K) + "x" + std::to_string(V),
+           .T = 300,
+           .H = 3,
+           .K = K,
+           .V = V,
+           .dtype = DType::kF32,
+           .o_limit = 2e-6,
+           .state_limit = 2e-6};
+    all.push_back(c);
+    c.name += " strided, gaps, reverse";
+    c.fused = true;
+    c.transposed = c.undecayed = c.decay_out = true;
+    c.call = Call::kReverse;
+    all.push_back(c);
+    c.fused = c.transposed = c.undecayed = c.decay_out = false;
+    c.name = "fp32 " + std::to_string(K) + "x" + std::to_string(V) + " packed backward";
+    c.call = Call::kBackward;
+    c.lengths = {100, 0, 1, 300, 64, 7};
+    all.push_back(c);
+  }
+  return all;
+}
+
+std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
   std::vector<Case> all;
   const auto add = [&](Case c) { all.push_back(std::move(c)); };
-  for (const Sweep& s : kShapes) {
+  for (const Sweep& s : shapes) {
     const std::string name = s.name;
     for (double slope : {kHalf, 0.0}) {
       const std::string at = name + (slope > 0 ? " exact 1/2 " : " exact 1 ");
@@ -462,7 +492,7 @@ std::vector<Case> cases(bool small) {
   }
   if (!small) {
     for (double factor : {1.0, 0.5, 1e-5}) {
-      for (const Sweep& s : kShapes) {
+      for (const Sweep& s : shapes) {
         for (Split split : {Split::kState, Split::kAll}) {
           Case c{.name = std::string(s.name) + " T 8192 slopes x" + std::to_string(factor),
                  .N = 1,
@@ -487,54 +517,6 @@ std::vector<Case> cases(bool small) {
     }
   }
   return all;
-}
-
-// One token at a time over a pool of states must follow the recurrence.
-bool check_step(DType dtype, int K, int V, bool slots) {
-  constexpr int kSteps = 5;
-  Case c{.name = "step",
-         .N = 3,
-         .T = kSteps,
-         .H = 4,
-         .K = K,
-         .V = V,
-         .dtype = dtype,
-         .out_scale = 0.5};
-  Operands x;
-  AttentionProblem whole = build(c, x)[0];
-  AttentionStateOperand pool = x.state(8, c.H, K, V, false, false);
-  const std::vector<std::int64_t> at =
-      slots ? std::vector<std::int64_t>{6, 0, 3} : std::vector<std::int64_t>{0, 1, 2};
-  const std::size_t bytes = 4 * pool.stride_sequence;
-  const auto copy = [&](const AttentionStateOperand& to, std::int64_t i,
-                        const AttentionStateOperand& from, std::int64_t j) {
-    CUDA_OK(cudaMemcpy(static_cast<char*>(to.data) + i * bytes,
-                       static_cast<char*>(from.data) + j * bytes, bytes, cudaMemcpyDeviceToDevice));
-  };
-  for (int n = 0; n < 3; ++n) copy(pool, at[n], whole.state_in, n);
-  const int size = dtype == DType::kF32 ? 4 : 2;
-  for (int t = 0; t < kSteps; ++t) {
-    AttentionProblem p = whole;
-    p.tokens = 1;
-    for (AttentionOperand* y : {&p.q, &p.k, &p.v, &p.o}) {
-      y->data = static_cast<char*>(y->data) + size * t * y->stride_token;
-    }
-    p.state_in = p.state_out = pool;
-    const Status status = run_step(
-        p, slots ? std::span<const std::int64_t>(at) : std::span<const std::int64_t>(), nullptr);
-    if (!status.ok()) std::printf("     %s\n", status.message().c_str());
-  }
-  for (int n = 0; n < 3; ++n) copy(whole.state_out, n, pool, at[n]);
-  Sums o, s;
-  compare(whole, -1, o, s);
-  const double error = std::sqrt(o.error / o.norm), state = std::sqrt(s.error / s.norm);
-  const bool ok = error < 3e-3 && state < 1e-6;
-  std::printf("%s step %s K %d V %d%s: o %.2e S %.2e\n", ok ? "ok  " : "FAIL",
-              dtype == DType::kF32    ? "f32"
-              : dtype == DType::kBF16 ? "bf16"
-                                      : "f16",
-              K, V, slots ? " slots" : "", error, state);
-  return ok;
 }
 
 // Bits that two ways of running one call must share: of the outputs and the final states.
@@ -658,10 +640,12 @@ int main(int argc, char** argv) {
   using namespace tnl::cuda;
   using namespace tnl::cuda::device_test;
   std::string filter;
-  bool small = false;
+  bool small = false, older = false;
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) == "small")
       small = true;
+    else if (std::string(argv[i]) == "older")
+      older = true;
     else
       filter = argv[i];
   }
@@ -673,22 +657,16 @@ int main(int argc, char** argv) {
   DeviceLimits limits;
   CUDA_OK(cudaDeviceGetAttribute(&limits.multiprocessors, cudaDevAttrMultiProcessorCount, 0));
   int failed = 0, count = 0;
-  for (const Case& c : cases(small)) {
+  if (older) limits.capability = 80;
+  std::vector<Case> all =
+      cases(small, older ? std::span<const Sweep>(kOlderShapes) : std::span<const Sweep>(kShapes));
+  for (Case& c : fp32_cases()) all.push_back(std::move(c));
+  for (const Case& c : all) {
     if (c.name.find(filter) == std::string::npos) continue;
     ++count;
     failed += !run(c, limits, count % 3 == 0 && !small);
   }
-  if (std::string("step").find(filter) != std::string::npos) {
-    for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-      for (auto [K, V] : {std::pair{128, 128}, {64, 64}, {256, 128}, {10, 12}, {7, 5}}) {
-        for (bool slots : {false, true}) {
-          ++count;
-          failed += !check_step(dtype, K, V, slots);
-        }
-      }
-    }
-  }
-  if (std::string("same bits").find(filter) != std::string::npos) {
+  if (!older && std::string("same bits").find(filter) != std::string::npos) {
     failed += check_same_bits(limits, count);
   }
   if (!small && std::string("far").find(filter) != std::string::npos) {

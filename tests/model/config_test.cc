@@ -113,6 +113,8 @@ TEST(ConfigFile, BadContentGetsASentenceThatNamesTheField) {
       {R"("model_type": "llama")", "model_type: found \"llama\""},
       {R"("tnl_slopes": "steep")", "tnl_slopes: found \"steep\""},
       {R"("gate_dim": -3)", "gate_dim: found -3"},
+      {R"("glu_dim": 18446744073709551615)", "expected an integer below 2^63"},
+      {R"("pad_token_id": 18446744073709551615)", "expected an integer below 2^63"},
   };
   for (const auto& [field, expected] : cases) {
     const TemporaryDirectory directory;
@@ -129,7 +131,25 @@ TEST(ConfigFile, BadContentGetsASentenceThatNamesTheField) {
     directory.write("config.json", content);
     EXPECT_FALSE(read_model_config(directory.path()).ok()) << content;
   }
+  // Printing such a value once ran out of stack.
+  const TemporaryDirectory directory;
+  directory.write("config.json",
+                  "{\"glu_dim\": " + std::string(400000, '[') + std::string(400000, ']') + "}");
+  EXPECT_NE(read_model_config(directory.path()).status().message().find("found no JSON object"),
+            std::string::npos);
   EXPECT_EQ(read_model_config("/nonexistent").status().code(), StatusCode::kNotFound);
+}
+
+// Every extent in its range; their products would leave 64 bits.
+TEST(ModelConfig, RefusesModelsThatCannotBeCounted) {
+  ModelConfig config;
+  config.vocab_size = config.width = config.hidden = config.glu = std::int64_t{1} << 24;
+  config.heads = 1;
+  config.layers = 10000;
+  config.lrpe.assign(10000, 0);
+  EXPECT_NE(config.validate().message().find("parameters, expected at most 2^50"),
+            std::string::npos)
+      << config.validate().message();
 }
 
 }  // namespace

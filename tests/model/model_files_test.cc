@@ -1,6 +1,7 @@
 // Model directories: what is written is read again, what does not fit gets a sentence.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "model/model_cases.h"
@@ -117,6 +118,24 @@ TEST(ModelFiles, WhatDoesNotFitIsListed) {
   expect_message("lm_head.weight differs");
   std::filesystem::remove(directory.path() / "model.safetensors");
   EXPECT_EQ(Model::load(directory.path(), cpu()).status().code(), StatusCode::kNotFound);
+}
+
+TEST(ModelFiles, ValuesThatAreNotFiniteAreRefused) {
+  for (const float bad : {std::nanf(""), -INFINITY, 1e6f}) {
+    Model model = take(Model::create(small_config(), cpu(), 3));
+    static_cast<float*>(model.parameters()[1].view.data)[5] = bad;
+    const TemporaryDirectory directory;
+    ASSERT_TRUE(model.save(directory.path()).ok());
+    const bool fits_f32 = std::isfinite(bad);
+    EXPECT_EQ(Model::load(directory.path(), cpu()).ok(), fits_f32);
+    const auto narrow = Model::load(directory.path(), cpu(), {.dtype = DType::kF16});
+    ASSERT_FALSE(narrow.ok());
+    EXPECT_EQ(narrow.status().code(), StatusCode::kInvalidArgument);
+    const std::string expected =
+        "'" + model.parameters()[1].name + "': found a value that is not finite in f16 (element 5)";
+    EXPECT_NE(narrow.status().message().find(expected), std::string::npos)
+        << narrow.status().message();
+  }
 }
 
 TEST(ModelFiles, TheGenerationIsKnownByItsTensors) {

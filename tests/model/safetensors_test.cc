@@ -47,6 +47,16 @@ TEST(Safetensors, RoundTrip) {
   EXPECT_EQ(file.find("nothing"), nullptr);
 }
 
+// Its extents may exceed the file.
+TEST(Safetensors, TensorsWithoutElementsRoundTrip) {
+  const TemporaryDirectory directory;
+  const TensorView empty = TensorView::contiguous(nullptr, DType::kF32, {0, 2});
+  ASSERT_TRUE(write_safetensors(directory / "x.safetensors", {{"e", DType::kF32, empty}}).ok());
+  const auto file = SafetensorsFile::open(directory / "x.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  EXPECT_EQ(file->entries().at(0).shape, (std::vector<std::int64_t>{0, 2}));
+}
+
 TEST(Safetensors, DamagedFilesGetASentence) {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   const std::pair<std::string, const char*> cases[] = {

@@ -1,5 +1,5 @@
 // The order of training: every token once a pass, exact resume, targets.
-#include <thread>
+#include <set>
 
 #include "pack_support.h"
 #include "text/permutation.h"
@@ -137,6 +137,73 @@ TEST(Loader, EachPassYieldsEveryTokenAndTargetOnce) {
   }
 }
 
+TEST(Loader, WholeDocumentsAreNeverCut) {
+  const test::TemporaryDirectory dir;
+  const Dataset dataset = documents(dir, random_lengths(11, 40, 300));
+  const Pairs expected = all_pairs(dataset);
+  for (const std::int64_t batch_tokens : {1, 100, 700}) {
+    DataLoader reader =
+        loader(dataset, {.batch_tokens = batch_tokens, .seed = 3, .whole_documents = true});
+    std::multiset<std::vector<std::int32_t>> seen, all;
+    for (std::int64_t d = 0; d < dataset.documents(Split::kTrain); ++d) {
+      all.insert(value(dataset.document(Split::kTrain, d)));
+    }
+    Pairs pairs;
+    while (seen.size() < all.size()) {
+      const DataBatch batch = next(reader);
+      const auto size = static_cast<std::int64_t>(batch.tokens.size());
+      EXPECT_GE(size, batch_tokens);
+      EXPECT_LT(batch.cu_seqlens[batch.cu_seqlens.size() - 2], batch_tokens);
+      for (std::size_t n = 0; n + 1 < batch.cu_seqlens.size() && seen.size() < all.size(); ++n) {
+        const auto begin = batch.cu_seqlens[n], end = batch.cu_seqlens[n + 1];
+        seen.emplace(batch.tokens.begin() + begin, batch.tokens.begin() + end);
+        for (auto i = begin; i < end; ++i) pairs.emplace_back(batch.tokens[i], batch.targets[i]);
+      }
+    }
+    EXPECT_EQ(seen, all);
+    std::sort(pairs.begin(), pairs.end());
+    EXPECT_EQ(pairs, expected);
+  }
+}
+
+TEST(Loader, ABatchCanBeReadInPieces) {
+  const test::TemporaryDirectory dir;
+  const Dataset dataset = documents(dir, random_lengths(12, 40, 60));
+  Rng rng(4);
+  for (const bool whole : {false, true}) {
+    const LoaderOptions options{
+        .sequence_length = 17, .batch_tokens = 150, .whole_documents = whole};
+    DataLoader outlines = loader(dataset, options);
+    DataLoader batches = loader(dataset, options);
+    for (int i = 0; i < 20; ++i) {
+      BatchOutline outline;
+      ASSERT_TRUE(value(outlines.next(outline)));
+      const DataBatch batch = next(batches);
+      EXPECT_EQ(outlines.position(), batches.position());
+      EXPECT_EQ(outline.cu_seqlens, batch.cu_seqlens);
+      EXPECT_EQ(outline.targets, std::count_if(batch.targets.begin(), batch.targets.end(),
+                                               [](std::int32_t target) { return target >= 0; }));
+      const std::int64_t tokens = outline.tokens();
+      for (int sample = 0; sample < 10; ++sample) {
+        const auto begin = static_cast<std::int64_t>(rng.below(tokens));
+        const auto end = begin + 1 + static_cast<std::int64_t>(rng.below(tokens - begin));
+        DataBatch piece;
+        expect_ok(outlines.read(outline, begin, end, piece));
+        const auto part = [&](const std::vector<std::int32_t>& all) {
+          return std::vector<std::int32_t>(all.begin() + begin, all.begin() + end);
+        };
+        EXPECT_EQ(piece.tokens, part(batch.tokens));
+        EXPECT_EQ(piece.targets, part(batch.targets));
+        EXPECT_EQ(piece.cu_seqlens.back(), end - begin);
+        for (const std::int64_t cut : batch.cu_seqlens) {
+          if (cut <= begin || cut >= end) continue;
+          EXPECT_EQ(std::count(piece.cu_seqlens.begin(), piece.cu_seqlens.end(), cut - begin), 1);
+        }
+      }
+    }
+  }
+}
+
 TEST(Loader, TheSeedSettlesTheOrder) {
   const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(4, 40, 50));
@@ -152,8 +219,13 @@ TEST(Loader, ResumesExactlyAtAnyPlace) {
   const test::TemporaryDirectory dir;
   const Dataset dataset = documents(dir, random_lengths(5, 30, 60));
   Rng rng(8);
-  for (const bool once : {false, true}) {
-    const LoaderOptions options{.sequence_length = 11, .batch_tokens = 37, .seed = 2, .once = once};
+  for (const auto& [once, whole] :
+       {std::pair(false, false), std::pair(true, false), std::pair(false, true)}) {
+    const LoaderOptions options{.sequence_length = 11,
+                                .batch_tokens = 37,
+                                .seed = 2,
+                                .once = once,
+                                .whole_documents = whole};
     DataLoader reader = loader(dataset, options);
     std::vector<DataBatch> batches;
     std::vector<std::string> positions;
@@ -209,7 +281,8 @@ TEST(Loader, WrongPositionsAreRefusedAndChangeNothing) {
   for (const LoaderOptions& other :
        {LoaderOptions{.sequence_length = 12, .batch_tokens = 20},
         LoaderOptions{.sequence_length = 11, .batch_tokens = 20, .seed = 9},
-        LoaderOptions{.sequence_length = 11, .batch_tokens = 20, .once = true}}) {
+        LoaderOptions{.sequence_length = 11, .batch_tokens = 20, .once = true},
+        LoaderOptions{.sequence_length = 11, .batch_tokens = 20, .whole_documents = true}}) {
     expect_refused(loader(dataset, other).seek(start), "was taken with other data");
   }
   EXPECT_EQ(reader.position(), start);

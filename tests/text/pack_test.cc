@@ -1,4 +1,7 @@
 // tnl data pack: inputs, documents, held-out text, damage.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -213,6 +216,47 @@ TEST(Pack, InterruptionLeavesNothing) {
       pack_dataset(pack_options(dir, {"a.txt"}), [](const PackProgress&) { return false; });
   EXPECT_EQ(status.code(), StatusCode::kInterrupted);
   expect_nothing_left(dir);
+}
+
+// The directory of a killed process has no lock any more; that of a living one has.
+TEST(Pack, WhatAKilledProcessLeftIsRemoved) {
+  const test::TemporaryDirectory dir;
+  write(dir / "a.txt", lines(100));
+  fs::create_directories(dir / "packed.tmp.4711" / "tokenizer");
+  write(dir / "packed.tmp.4711" / "train-00000.bin", "half");
+  fs::create_directory(dir / "packed.tmp.4712");
+  const int living = ::open((dir / "packed.tmp.4712").c_str(), O_RDONLY | O_DIRECTORY);
+  ASSERT_EQ(::flock(living, LOCK_EX), 0);
+  fs::create_directory(dir / "packed-too.tmp.4711");
+  pack(pack_options(dir, {"a.txt"}));
+  EXPECT_FALSE(fs::exists(dir / "packed.tmp.4711"));
+  EXPECT_TRUE(fs::exists(dir / "packed.tmp.4712"));
+  EXPECT_TRUE(fs::exists(dir / "packed-too.tmp.4711"));
+  ::close(living);
+}
+
+// Compressed, a small file can hold a line of any length.
+TEST(Pack, LinesAndWordsWithoutEndAreRefused) {
+  const test::TemporaryDirectory dir;
+  const auto read_all = [&](const char* name, const std::string& content, bool records) {
+    write(dir / name, content);
+    const std::vector<InputFile> files = {{dir / name, 1, records, false}};
+    DocumentReader reader(files, {.separator = "",
+                                  .batch_bytes = 1 << 10,
+                                  .last_cut = [](std::string_view) { return std::size_t{0}; },
+                                  .longest_part = 1 << 16});
+    RawBatch batch;
+    for (;;) {
+      const auto more = reader.next(batch);
+      if (!more.ok()) return more.status();
+      if (!*more) return Status();
+    }
+  };
+  const std::string endless(1 << 20, 'x');
+  expect_refused(read_all("a.jsonl.gz", gzip("{}\n" + endless), true),
+                 "a.jsonl.gz, line 2: found more than 65536 bytes without a line end");
+  expect_refused(read_all("a.zst", zstd(endless), false), "without a place to cut");
+  expect_ok(read_all("b.zst", zstd(endless.substr(0, 1 << 15)), false));
 }
 
 TEST(Pack, ProgressEndsAtTheTotal) {

@@ -1,5 +1,6 @@
 // SentencePiece: training, lossless round trips, and agreement with the library itself.
 #include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
 
 #include "support.h"
 #include "text/sentencepiece.h"
@@ -185,6 +186,44 @@ TEST_P(SentencePiece, DamagedModelsAreRefused) {
     (void)(*loaded)->encode("the state of \xff\xe2\x96\x81 one", ids);
     for (const std::int32_t id : ids) EXPECT_TRUE((*loaded)->piece(id, false).ok());
   }
+}
+
+// A model of the library's own with a table of replacements, whole and with offsets and indices in
+// it bent: the library follows them wherever they lead.
+TEST(SentencePieceRules, AreReadWhereTheyStayInside) {
+  const test::TemporaryDirectory dir;
+  write(dir / "corpus.txt", corpus());
+  ASSERT_TRUE(sentencepiece::SentencePieceTrainer::Train(
+                  "--input=" + (dir / "corpus.txt").string() +
+                  " --model_prefix=" + (dir / "rules").string() +
+                  " --vocab_size=100 --normalization_rule_name=nmt_nfkc --minloglevel=2")
+                  .ok());
+  const std::string good = read(dir / "rules.model");
+  ASSERT_TRUE(value(read_settings(good)).has_rules);
+  const auto tokenizer = value(load_tokenizer(dir / "rules.model"));
+  Ids wide, narrow;
+  expect_ok(tokenizer->encode("\xef\xbc\xa1 state", wide));  // a full-width A
+  expect_ok(tokenizer->encode("A state", narrow));
+  EXPECT_EQ(wide, narrow);
+
+  // The array begins with its root, four bytes behind the size of the array.
+  const std::size_t normalizer = good.find("nmt_nfkc");
+  ASSERT_NE(normalizer, std::string::npos);
+  const std::size_t units = good.find('\x12', normalizer) + 4 + 4;  // tag, length, size
+  Rng rng(3);
+  int refused = 0;
+  for (int round = 0; round < 40; ++round) {
+    std::string bad = good;
+    for (int byte = 0; byte < 4; ++byte) {
+      bad[units + 4 * rng.below(60000) + 1 + rng.below(3)] = '\x7f';
+    }
+    const auto settings = read_settings(bad);
+    if (settings.ok()) continue;
+    ++refused;
+    write(dir / "bad.model", bad);
+    expect_refused(load_tokenizer(dir / "bad.model").status(), "replacements");
+  }
+  EXPECT_GT(refused, 0);
 }
 
 TEST(SentencePieceTraining, BadOptionsAreRefused) {

@@ -42,8 +42,8 @@ struct Training {
   explicit Training(std::uint64_t seed = 1)
       : model(take(Model::create(tiny_config(), device, seed))),
         gradients(take(Gradients::create(model))),
-        optimizer(
-            take(Optimizer::create(device.backend(), optimizer_tensors(model, gradients), {}))) {}
+        optimizer(take(Optimizer::create(device, optimizer_tensors(model, model, gradients), {}))) {
+  }
 
   void step(std::uint64_t seed) {
     Rng rng(seed);
@@ -204,6 +204,21 @@ TEST(Checkpoint, SaysWhereNoneIsWhole) {
   const auto found = find_checkpoint(r.run, r.notes);
   ASSERT_FALSE(found.ok());
   EXPECT_NE(found.status().message().find("no whole checkpoint"), std::string::npos);
+}
+
+// Counts that no run can have.
+TEST(Checkpoint, PassesOverCountsOutOfRange) {
+  for (const char* count : {"-1", "9223372036854775808", "1.5", "null"}) {
+    RunCase r;
+    r.write(3);
+    r.write(5);
+    const fs::path state = r.step_path(5) / "state.json";
+    std::string text = take(read_file(state));
+    const std::size_t at = text.find("\"updates\": 4");
+    ASSERT_NE(at, std::string::npos);
+    std::ofstream(state) << text.replace(at, 12, std::string("\"updates\": ") + count);
+    EXPECT_EQ(take(find_checkpoint(r.run, r.notes))->state.step, 3) << count;
+  }
 }
 
 TEST(Checkpoint, IgnoresAndRemovesWhatAKilledWriterLeft) {

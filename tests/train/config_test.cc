@@ -39,7 +39,7 @@ TEST(TrainConfigJson, KeepsEveryFieldThroughARoundTrip) {
   const test::TemporaryDirectory directory;
   const TrainConfig read =
       take(read_train_config(directory.write("run.json", train_config_json(config))));
-  EXPECT_EQ(index, 24);
+  EXPECT_EQ(index, 27);
   EXPECT_EQ(train_config_json(read), train_config_json(config));
   EXPECT_EQ(read.seed, config.seed);
   EXPECT_EQ(read.learning_rate, config.learning_rate);
@@ -113,6 +113,8 @@ TEST(TrainConfigValidate, NamesTheFieldThatIsWrong) {
   expect_names("batch_tokens:", [](TrainConfig& c) { c.batch_tokens = -4; });
   expect_names("sequence_length:", [](TrainConfig& c) { c.sequence_length = 0; });
   expect_names("sequence_length:", [](TrainConfig& c) { c.sequence_length = 4097; });
+  expect_names("sequence_chunk:", [](TrainConfig& c) { c.sequence_chunk = -1; });
+  expect_names("state_memory:", [](TrainConfig& c) { c.state_memory = -1; });
   expect_names("accumulate:", [](TrainConfig& c) { c.accumulate = 0; });
   expect_names("learning_rate:", [](TrainConfig& c) { c.learning_rate = -1; });
   expect_names("learning_rate:", [&](TrainConfig& c) { c.learning_rate = nan; });

@@ -90,6 +90,17 @@ TEST(Resume, StartsAgainWhereThereIsNoCheckpointYet) {
   EXPECT_EQ(tiny.parameters("none"), tiny.parameters("whole"));
 }
 
+// Killed after the lock was taken and before run.json was there.
+TEST(Resume, StartsAgainWhereThereIsNoRunYet) {
+  TinyRun tiny;
+  fs::create_directories(tiny.run("run"));
+  std::ofstream(tiny.run("run") / "lock");
+  std::ofstream(tiny.run("run") / "run.json.tmp.4711") << "{";
+  EXPECT_TRUE(take(tiny.start("run")).finished);
+  EXPECT_FALSE(fs::exists(tiny.run("run") / "run.json.tmp.4711"));
+  EXPECT_FALSE(tiny.start("run").ok());
+}
+
 TEST(Resume, OfAFinishedRunGivesItsResult) {
   TinyRun tiny;
   const TrainResult first = take(tiny.start("run"));

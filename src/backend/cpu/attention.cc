@@ -1,13 +1,10 @@
 #include "backend/cpu/attention.h"
 
 #include <algorithm>
-#include <chrono>
-#include <numeric>
-#include <thread>
-#include <vector>
 
 #include <fmt/format.h>
 
+#include "backend/cpu/attention_plan.h"
 #include "backend/cpu/simd/attention.h"
 #include "backend/decay.h"
 #include "core/check.h"
@@ -16,15 +13,6 @@ namespace tnl::cpu {
 namespace {
 
 constexpr std::int64_t kLine = 16;  // floats of a cache line
-
-const AttentionKernels* find_kernels(const std::string& kernel) {
-#if defined(__x86_64__)
-  if (kernel == "avx512") return &avx512::kAttentionKernels;
-  if (kernel == "avx2") return &avx2::kAttentionKernels;
-#endif
-  if (kernel == "generic") return &generic::kAttentionKernels;
-  return nullptr;
-}
 
 std::int64_t round_up(std::int64_t value, std::int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
@@ -93,68 +81,213 @@ void fill_powers(const AttentionProblem& problem, std::int64_t chunk, float* pow
   }
 }
 
+// Where one call keeps what it works with, in floats from the beginning of its workspace.
+struct Workspace {
+  Workspace(const AttentionProblem& problem, const Cut& cut, int threads,
+            const AttentionKernels& kernels)
+      : scratch(problem.heads * powers_stride(cut.chunk)),
+        scratch_floats(
+            cpu::scratch_floats(problem.key_dim, cut.value_slice, cut.chunk, kernels.panel)),
+        states(scratch + threads * scratch_floats),
+        floats(states) {
+    if (cut.segments == 1) return;
+    floats +=
+        problem.sequences * problem.heads * cut.segments * problem.key_dim * problem.value_dim;
+  }
+
+  std::int64_t scratch;  // of each thread; before it the powers, [heads][powers_stride]
+  std::int64_t scratch_floats;
+  std::int64_t states;  // [sequences][heads][segments][K][V]: behind each segment
+  std::int64_t floats;
+};
+
 struct Job {
   const AttentionProblem& problem;
   const AttentionKernels& kernels;
-  std::int64_t chunk;
-  std::int64_t value_slice;
+  const Cut& cut;
+  const Workspace& layout;
+  float* memory;
   std::int64_t slices;
-  const float* powers;
-  float* scratch;
-  std::int64_t scratch_floats;
+  std::int64_t segment;  // tokens of one, a multiple of the chunk
 
-  AttentionRows rows(const AttentionOperand& operand, std::int64_t n, std::int64_t h,
+  // A piece of work: tokens of one sequence and head, counted in time, and columns of V.
+  struct Piece {
+    std::int64_t n, h, column, first, tokens;
+  };
+  // Piece `index` of `segments` a sequence, head and slice.
+  Piece piece(std::int64_t index, std::int64_t segments) const;
+  AttentionRows rows(const AttentionOperand& operand, const Piece& piece,
                      std::int64_t column) const;
-  AttentionState state(const AttentionStateOperand& operand, std::int64_t n, std::int64_t h,
-                       std::int64_t column) const;
-  void run(std::int64_t index, int worker) const;
+  AttentionState state(const AttentionStateOperand& operand, const Piece& piece) const;
+  AttentionStateOperand behind(std::int64_t index) const;  // the states behind that segment
+  std::int64_t horizon(std::int64_t h) const;
+  AttentionTask task(const Piece& piece, int worker) const;
+
+  void find_state(std::int64_t index, int worker) const;
+  void carry(std::int64_t index) const;
+  void outputs(std::int64_t index, int worker) const;
+  void leave(std::int64_t index) const;
 };
 
+Job::Piece Job::piece(std::int64_t index, std::int64_t segments) const {
+  const std::int64_t first = index % segments * segment;
+  const std::int64_t slice = index / segments % slices;
+  const std::int64_t row = index / segments / slices;
+  const std::int64_t n = row / problem.heads;
+  const std::int64_t left = std::max<std::int64_t>(problem.length(n) - first, 0);
+  return {n, row % problem.heads, slice * cut.value_slice, first, std::min(segment, left)};
+}
+
 // Row 0 is the first token in time.
-AttentionRows Job::rows(const AttentionOperand& operand, std::int64_t n, std::int64_t h,
+AttentionRows Job::rows(const AttentionOperand& operand, const Piece& piece,
                         std::int64_t column) const {
-  const std::int64_t length = problem.length(n);
-  const std::int64_t first = problem.begin(n) + (problem.reverse ? length - 1 : 0);
-  const std::int64_t offset =
-      n * operand.stride_batch + first * operand.stride_token + h * operand.stride_head + column;
+  const std::int64_t length = problem.length(piece.n);
+  const std::int64_t token = problem.reverse ? length - 1 - piece.first : piece.first;
+  const std::int64_t offset = piece.n * operand.stride_batch +
+                              (problem.begin(piece.n) + token) * operand.stride_token +
+                              piece.h * operand.stride_head + column;
   return {static_cast<char*>(operand.data) + offset * dtype_size(problem.dtype),
           problem.reverse ? -operand.stride_token : operand.stride_token};
 }
 
-AttentionState Job::state(const AttentionStateOperand& operand, std::int64_t n, std::int64_t h,
-                          std::int64_t column) const {
+AttentionState Job::state(const AttentionStateOperand& operand, const Piece& piece) const {
   if (operand.data == nullptr) return {};
-  return {static_cast<float*>(operand.data) + n * operand.stride_sequence +
-              h * operand.stride_head + column * operand.stride_v,
+  return {static_cast<float*>(operand.data) + piece.n * operand.stride_sequence +
+              piece.h * operand.stride_head + piece.column * operand.stride_v,
           operand.stride_k, operand.stride_v};
 }
 
-void Job::run(std::int64_t index, int worker) const {
-  const std::int64_t column = index % slices * value_slice;
-  const std::int64_t h = index / slices % problem.heads;
-  const std::int64_t n = index / slices / problem.heads;
+AttentionStateOperand Job::behind(std::int64_t index) const {
+  const std::int64_t matrix = problem.key_dim * problem.value_dim;
+  return {memory + layout.states + index * matrix, problem.heads * cut.segments * matrix,
+          cut.segments * matrix, problem.value_dim, 1};
+}
+
+// Tokens, whole chunks, of which a state still holds something; at most a segment.
+std::int64_t Job::horizon(std::int64_t h) const {
+  const double tokens = horizon_tokens(problem.log_decay[h]);
+  if (tokens >= static_cast<double>(segment)) return segment;
+  return std::min(segment, round_up(static_cast<std::int64_t>(tokens) + 1, cut.chunk));
+}
+
+AttentionTask Job::task(const Piece& piece, int worker) const {
   AttentionTask task;
   task.dtype = problem.dtype;
-  task.tokens = problem.length(n);
+  task.tokens = piece.tokens;
   task.key_dim = problem.key_dim;
-  task.value_dim = std::min(value_slice, problem.value_dim - column);
-  task.chunk = chunk;
+  task.value_dim = std::min(cut.value_slice, problem.value_dim - piece.column);
+  task.chunk = cut.chunk;
   if (task.tokens > 0) {
-    task.q = rows(problem.q, n, h, 0);
-    task.k = rows(problem.k, n, h, 0);
-    task.v = rows(problem.v, n, h, column);
-    task.o = rows(problem.o, n, h, column);
+    task.q = rows(problem.q, piece, 0);
+    task.k = rows(problem.k, piece, 0);
+    task.v = rows(problem.v, piece, piece.column);
+    task.o = rows(problem.o, piece, piece.column);
   }
-  task.state_in = state(problem.state_in, n, h, column);
-  task.state_out = state(problem.state_out, n, h, column);
-  task.powers = powers + h * powers_stride(chunk) + kPowersBefore;
+  task.powers = memory + piece.h * powers_stride(cut.chunk) + kPowersBefore;
   task.out_scale = static_cast<float>(problem.out_scale);
   task.value_scale = static_cast<float>(problem.value_scale);
-  task.decay_state_out = problem.decay_state_out;
-  task.state_enters_undecayed = problem.state_enters_undecayed;
-  lay_out(scratch + worker * scratch_floats, problem.key_dim, value_slice, chunk, kernels.panel,
-          task.scratch);
-  kernels.forward(task);
+  lay_out(memory + layout.scratch + worker * layout.scratch_floats, problem.key_dim,
+          cut.value_slice, cut.chunk, kernels.panel, task.scratch);
+  return task;
+}
+
+// What a segment that is not the last leaves behind, from its last tokens alone where all before
+// them is forgotten.
+void Job::find_state(std::int64_t index, int worker) const {
+  Piece found = piece(index, cut.segments - 1);
+  if (found.first + segment >= problem.length(found.n)) return;
+  const std::int64_t number = found.first / segment;
+  const std::int64_t skipped = segment - horizon(found.h);
+  found.first += skipped;
+  found.tokens -= skipped;
+  AttentionTask state_task = task(found, worker);
+  state_task.state_only = true;
+  if (number == 0 && skipped == 0) {
+    state_task.state_in = state(problem.state_in, found);
+    state_task.state_enters_undecayed = problem.state_enters_undecayed;
+  }
+  state_task.state_out = state(behind(number), found);
+  kernels.forward(state_task);
+}
+
+// S behind segment s <- λ^segment (S behind segment s - 1) + what s adds, for one row of S.
+void Job::carry(std::int64_t index) const {
+  const std::int64_t n = index / problem.key_dim / problem.heads;
+  const std::int64_t h = index / problem.key_dim % problem.heads;
+  if (horizon(h) < segment) return;
+  const auto decay = static_cast<float>(decay_power(log2_decay(problem.log_decay[h]), segment));
+  for (std::int64_t s = 1; (s + 1) * segment < problem.length(n); ++s) {
+    const auto row = [&](std::int64_t number) {
+      return state(behind(number), {n, h, 0, 0, 0}).data +
+             index % problem.key_dim * problem.value_dim;
+    };
+    const float* before = row(s - 1);
+    float* after = row(s);
+    for (std::int64_t v = 0; v < problem.value_dim; ++v) after[v] += decay * before[v];
+  }
+}
+
+void Job::outputs(std::int64_t index, int worker) const {
+  const Piece one = piece(index, cut.segments);
+  if (one.first > 0 && one.tokens == 0) return;
+  const bool last = one.first + one.tokens == problem.length(one.n);
+  AttentionTask outputs_task = task(one, worker);
+  if (one.first == 0) {
+    outputs_task.state_in = state(problem.state_in, one);
+    outputs_task.state_enters_undecayed = problem.state_enters_undecayed;
+  } else {
+    outputs_task.state_in = state(behind(one.first / segment - 1), one);
+  }
+  if (last && problem.state_out.data != nullptr) {
+    // The caller's state_out may be the state_in that the first segment is about to read.
+    outputs_task.state_out =
+        state(cut.segments > 1 ? behind(cut.segments - 1) : problem.state_out, one);
+    outputs_task.decay_state_out = problem.decay_state_out;
+  }
+  kernels.forward(outputs_task);
+}
+
+// Hands the final state of one row of S to the caller.
+void Job::leave(std::int64_t index) const {
+  const std::int64_t n = index / problem.key_dim / problem.heads;
+  const std::int64_t h = index / problem.key_dim % problem.heads;
+  const std::int64_t k = index % problem.key_dim;
+  const AttentionState from = state(behind(cut.segments - 1), {n, h, 0, 0, 0});
+  const AttentionState to = state(problem.state_out, {n, h, 0, 0, 0});
+  for (std::int64_t v = 0; v < problem.value_dim; ++v) {
+    to.data[k * to.stride_k + v * to.stride_v] = from.data[k * from.stride_k + v];
+  }
+}
+
+void solve(const AttentionProblem& problem, const Cut& cut, ThreadPool& pool,
+           const AttentionKernels& kernels, void* workspace) {
+  TNL_CHECK(problem.dtype != DType::kF64);
+  const Workspace layout(problem, cut, pool.threads(), kernels);
+  float* memory = static_cast<float*>(workspace);
+  fill_powers(problem, cut.chunk, memory);
+  const std::int64_t longest = longest_sequence(problem);
+  const Job job{.problem = problem,
+                .kernels = kernels,
+                .cut = cut,
+                .layout = layout,
+                .memory = memory,
+                .slices = (problem.value_dim + cut.value_slice - 1) / cut.value_slice,
+                .segment = std::max(segment_tokens(longest, cut), cut.chunk)};
+  const std::int64_t whole = problem.sequences * problem.heads * job.slices;
+  const std::int64_t state_rows = problem.sequences * problem.heads * problem.key_dim;
+  // One captured reference: a std::function this small allocates nothing.
+  if (cut.segments > 1) {
+    pool.run(whole * (cut.segments - 1),
+             [&job](std::int64_t index, int worker) { job.find_state(index, worker); });
+    pool.split(state_rows, 16, [&job](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t index = begin; index < end; ++index) job.carry(index);
+    });
+  }
+  pool.run(whole * cut.segments,
+           [&job](std::int64_t index, int worker) { job.outputs(index, worker); });
+  if (cut.segments > 1 && problem.state_out.data != nullptr) {
+    for (std::int64_t index = 0; index < state_rows; ++index) job.leave(index);
+  }
 }
 
 Status unknown_kernel(const std::string& kernel) {
@@ -164,103 +297,40 @@ Status unknown_kernel(const std::string& kernel) {
 
 }  // namespace
 
+const AttentionKernels* find_attention_kernels(const std::string& target) {
+#if defined(__x86_64__)
+  if (target == "avx512") return &avx512::kAttentionKernels;
+  if (target == "avx2") return &avx2::kAttentionKernels;
+#endif
+  return target == "generic" ? &generic::kAttentionKernels : nullptr;
+}
+
 std::int64_t attention_panel(const std::string& kernel) {
-  const AttentionKernels* kernels = find_kernels(kernel);
+  const AttentionKernels* kernels = find_attention_kernels(kernel);
   return kernels == nullptr ? 0 : kernels->panel;
 }
 
-std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, std::int64_t key_dim,
-                                std::int64_t value_slice, std::int64_t chunk, int threads) {
-  const std::int64_t scratch = scratch_floats(key_dim, value_slice, chunk, attention_panel(kernel));
-  return static_cast<std::size_t>(heads * powers_stride(chunk) + threads * scratch) * sizeof(float);
+std::int64_t segment_tokens(std::int64_t longest, const Cut& cut) {
+  return round_up((longest + cut.segments - 1) / cut.segments, cut.chunk);
 }
 
-Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::string& kernel,
-                 std::int64_t chunk, std::int64_t value_slice, void* workspace) {
-  const AttentionKernels* kernels = find_kernels(kernel);
-  if (kernels == nullptr) return unknown_kernel(kernel);
-  TNL_CHECK(chunk > 0 && value_slice > 0 && problem.dtype != DType::kF64);
-  float* powers = static_cast<float*>(workspace);
-  fill_powers(problem, chunk, powers);
-  const Job job{
-      .problem = problem,
-      .kernels = *kernels,
-      .chunk = chunk,
-      .value_slice = value_slice,
-      .slices = (problem.value_dim + value_slice - 1) / value_slice,
-      .powers = powers,
-      .scratch = powers + problem.heads * powers_stride(chunk),
-      .scratch_floats = scratch_floats(problem.key_dim, value_slice, chunk, kernels->panel)};
-  // One captured reference: a std::function this small allocates nothing.
-  pool.run(problem.sequences * problem.heads * job.slices,
-           [&job](std::int64_t index, int worker) { job.run(index, worker); });
-  return {};
-}
-
-Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
-                      std::span<const std::int64_t> slots, const std::string& kernel) {
-  const AttentionKernels* kernels = find_kernels(kernel);
-  if (kernels == nullptr) return unknown_kernel(kernel);
-  TNL_CHECK(problem.state_in.stride_v == 1 && problem.dtype != DType::kF64);
-  struct StepJob {
-    const AttentionProblem& problem;
-    std::span<const std::int64_t> slots;
-    const AttentionKernels& kernels;
-
-    char* at(const AttentionOperand& operand, std::int64_t n, std::int64_t h) const {
-      return static_cast<char*>(operand.data) +
-             (n * operand.stride_batch + h * operand.stride_head) * dtype_size(problem.dtype);
-    }
-    void run(std::int64_t index) const {
-      const std::int64_t h = index % problem.heads;
-      const std::int64_t n = index / problem.heads;
-      const AttentionStateOperand& state = problem.state_in;
-      kernels.step({.dtype = problem.dtype,
-                    .key_dim = problem.key_dim,
-                    .value_dim = problem.value_dim,
-                    .q = at(problem.q, n, h),
-                    .k = at(problem.k, n, h),
-                    .v = at(problem.v, n, h),
-                    .o = at(problem.o, n, h),
-                    .state = static_cast<float*>(state.data) +
-                             (slots.empty() ? n : slots[n]) * state.stride_sequence +
-                             h * state.stride_head,
-                    .stride_k = state.stride_k,
-                    .decay = static_cast<float>(decay_power(log2_decay(problem.log_decay[h]), 1)),
-                    .out_scale = static_cast<float>(problem.out_scale),
-                    .value_scale = static_cast<float>(problem.value_scale)});
-    }
-  };
-  const StepJob job{problem, slots, *kernels};
-  pool.split(problem.sequences * problem.heads, 1,
-             [&job](std::int64_t begin, std::int64_t end, int) {
-               for (std::int64_t index = begin; index < end; ++index) job.run(index);
-             });
-  return {};
-}
-
-double multiply_add_peak(const std::string& kernel, ThreadPool& pool) {
-  using Clock = std::chrono::steady_clock;
-  constexpr int kWindows = 200;
-  const AttentionKernels* kernels = find_kernels(kernel);
+std::size_t attention_workspace(const std::string& kernel, const AttentionProblem& problem,
+                                const Cut& cut, int threads) {
+  const AttentionKernels* kernels = find_attention_kernels(kernel);
   TNL_CHECK(kernels != nullptr);
-  const int threads = pool.threads();
-  std::vector<double> rates(threads);
-  // Each thread's best window of half a millisecond: what its core can do, not what else the
-  // machine was at.
-  pool.run(threads, [&](std::int64_t task, int) {
-    for (int window = 0; window < kWindows; ++window) {
-      float sink = 0.999f;
-      const auto start = Clock::now();
-      const double flops = kernels->multiply_adds(150, &sink);
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-      if (sink > 0) rates[task] = std::max(rates[task], flops / seconds);  // always; see `sink`
-    }
-  });
-  const double total = std::accumulate(rates.begin(), rates.end(), 0.0);
-  // Threads beyond the cores take turns.
-  const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-  return total * std::min(1.0, static_cast<double>(cores) / threads);
+  return static_cast<std::size_t>(Workspace(problem, cut, threads, *kernels).floats) *
+         sizeof(float);
+}
+
+Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                 ThreadPool& pool, void* workspace) {
+  const AttentionKernels* kernels = find_attention_kernels(plan.kernel);
+  if (kernels == nullptr) return unknown_kernel(plan.kernel);
+  TNL_CHECK(plan.chunk > 0 && plan.value_slice > 0 && plan.segments > 0);
+  for (const AttentionProblem& problem : problems) {
+    solve(problem, cut_of(plan, problem), pool, *kernels, workspace);
+  }
+  return {};
 }
 
 }  // namespace tnl::cpu

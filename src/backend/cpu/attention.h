@@ -7,14 +7,20 @@
 
 #include "backend/attention_problem.h"
 #include "core/thread_pool.h"
+#include "tnl/attention_plan.h"
 #include "tnl/status.h"
 
 namespace tnl::cpu {
 
-// kernel: a CPU target. `workspace` as planned by src/attention. Without tokens state_out is
-// state_in.
-Status attention(const AttentionProblem& problem, ThreadPool& pool, const std::string& kernel,
-                 std::int64_t chunk, std::int64_t value_slice, void* workspace);
+struct AttentionKernels;
+// nullptr: this build lacks the target.
+const AttentionKernels* find_attention_kernels(const std::string& target);
+
+// One after the other, in the same workspace. The plan is attention_plan.h's. Without tokens
+// state_out is state_in.
+Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                 ThreadPool& pool, void* workspace);
+// kernel: a CPU target.
 Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
                       std::span<const std::int64_t> slots, const std::string& kernel);
 
@@ -22,13 +28,18 @@ Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
 // 0: this build has no such kernel.
 std::int64_t attention_panel(const std::string& kernel);
 
-// What attention() needs for such a problem: a table of decays for each head and the scratch of
-// each thread.
-std::size_t attention_workspace(const std::string& kernel, std::int64_t heads, std::int64_t key_dim,
-                                std::int64_t value_slice, std::int64_t chunk, int threads);
+// How one problem is cut: into chunks a task takes one after the other, slices of V's columns, and
+// segments of time (of the longest sequence). docs/kernels/attention_cpu.md
+struct Cut {
+  std::int64_t chunk = 0, value_slice = 0, segments = 1;
+};
 
-// fp32 FLOP/s of all threads of the pool together, in multiply-adds on registers alone. Takes a
-// tenth of a second.
-double multiply_add_peak(const std::string& kernel, ThreadPool& pool);
+// Tokens of a segment: whole chunks.
+std::int64_t segment_tokens(std::int64_t longest, const Cut& cut);
+
+// What attention() needs for such a problem: a table of decays for each head, the scratch of each
+// thread and the states between segments.
+std::size_t attention_workspace(const std::string& kernel, const AttentionProblem& problem,
+                                const Cut& cut, int threads);
 
 }  // namespace tnl::cpu

@@ -6,14 +6,14 @@
 #include <span>
 #include <string>
 
-#include "backend/backend.h"
 #include "backend/cpu/simd/kernels.h"
+#include "backend/host_backend.h"
 #include "core/buffer.h"
 #include "core/check.h"
 
 namespace tnl {
 
-class CpuBackend final : public Backend {
+class CpuBackend final : public HostBackend {
  public:
   explicit CpuBackend(const DeviceProperties& properties);
 
@@ -22,6 +22,7 @@ class CpuBackend final : public Backend {
   ThreadPool& pool() override { return pool_; }
 
   void copy(const Matrix& from, const Matrix& to) override;
+  void zero(void* data, std::size_t bytes) override;
   void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
               const Matrix& c) override;
 
@@ -32,11 +33,12 @@ class CpuBackend final : public Backend {
 
   void srmsnorm(const Matrix& x, double eps, const Matrix& y) override;
   void srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
-                         const Matrix& dx) override;
+                         const Matrix& dx, const Matrix& y = {}) override;
   void norm_gate(GateKind kind, const Matrix& o, const Matrix& u, double eps,
                  const Matrix& y) override;
   void norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u, const Matrix& dy,
-                          double eps, const Matrix& d_o, const Matrix& d_u) override;
+                          double eps, const Matrix& d_o, const Matrix& d_u,
+                          const Matrix& y = {}) override;
 
   void split(const SplitArgs& args) override;
   void split_backward(const SplitArgs& args, const Matrix& d_projection,
@@ -44,14 +46,14 @@ class CpuBackend final : public Backend {
 
   void product(const Matrix& a, const Matrix& b, const Matrix& y) override;
   void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy, const Matrix& da,
-                        const Matrix& db) override;
+                        const Matrix& db, const Matrix& y = {}) override;
   void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets, double d_scale,
                      std::span<double> losses) override;
 
-  Status attention(const AttentionProblem& problem, const std::string& kernel, std::int64_t chunk,
-                   std::int64_t value_slice, void* workspace) override;
+  Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
+                   void* workspace, Stream stream) override;
   Status attention_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                        const std::string& kernel) override;
+                        const std::string& kernel, Stream stream) override;
 
   void adamw(const AdamWArgs& args) override;
   double sum_of_squares(std::span<const float> values) override;

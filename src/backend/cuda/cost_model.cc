@@ -34,10 +34,25 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
       return {2.74e-6, 3.43e-6, 4.38e-6};
     case Kernel::kSweep256Single:
       return {1.52e-6, 1.97e-6, 2.43e-6};
-    case Kernel::kGeneral:
-      break;
+    default:
+      return {};
   }
-  return {};
+}
+
+// The same of a kernel that runs on many devices: fitted on an H100
+// (docs/kernels/lightning_sm80.md) and scaled by what is known of the others. The blocks of a
+// multiprocessor share its units.
+double modelled(Kernel kernel, Split split, const SweepShape& shape, int capability, bool beside) {
+  // Multiply-adds a clock of a multiprocessor that accumulates in fp32.
+  const bool hopper_or_later = capability == 90 || capability == 100 || capability == 103;
+  const double tensor = hopper_or_later ? 1600 : capability == 80 ? 800 : 220;
+  const double rate = 1.5e9 * (is_mma(kernel) ? tensor : 55);
+  // Operands through shared memory, which every warp reads anew, and the barriers.
+  const double fixed = is_mma(kernel) ? 1e-6 + 0.75e-6 * shape.key_tiles : 3e-6;
+  const double keys = kTile * shape.key_tiles, values = kTile * shape.workers;
+  const double splits = split == Split::kNone ? 2 : split == Split::kState ? 3 : 5;
+  const double products = kChunk * (splits * keys * values + 32 * (keys + values));
+  return (beside ? shape.blocks_per_multiprocessor : 1) * (fixed + products / rate);
 }
 
 // What a kernel that waits for memory reaches of a copy's bandwidth, measured likewise.
@@ -60,7 +75,7 @@ double bandwidth_share(Kernel kernel, bool beside) {
 
 CostModel::CostModel(Kernel kernel, Split split, const DeviceLimits& limits, int blocks_per_item,
                      double bytes_per_chunk)
-    : shape_(sweep_shape(kernel, split)),
+    : shape_(sweep_shape(kernel, split, limits)),
       kernel_(kernel),
       split_(split),
       limits_(limits),
@@ -71,17 +86,21 @@ int CostModel::items(int blocks_per_multiprocessor) const {
   return std::max(1, limits_.multiprocessors * blocks_per_multiprocessor / blocks_per_item_);
 }
 
+double CostModel::product_seconds(bool beside) const {
+  return is_row_kernel(kernel_) ? modelled(kernel_, split_, shape_, limits_.capability, beside)
+                                : measured(kernel_, beside).of(split_);
+}
+
 double CostModel::chunk_seconds(std::size_t items) const {
   const bool beside = items > static_cast<std::size_t>(items_alone());
-  const double products = measured(kernel_, beside).of(split_);
   const double memory = static_cast<double>(items) * bytes_per_chunk_ /
                         (limits_.bytes_per_second * bandwidth_share(kernel_, beside));
-  return std::max(products, memory);
+  return std::max(product_seconds(beside), memory);
 }
 
 double CostModel::seconds(std::span<const double> chunks) const {
   if (chunks.empty()) return 0;
-  const double start = kStartSeconds / measured(kernel_, false).of(split_);
+  const double start = kStartSeconds / product_seconds(false);
   // When each place falls idle for good, in chunks.
   std::vector<double> ends;
   const auto places = static_cast<std::size_t>(items_at_once());

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "backend/cuda/lightning/fma_config.h"
+#include "backend/cuda/lightning/mma_config.h"
 #include "backend/cuda/segments.h"
 #include "core/check.h"
 #include "core/try.h"
@@ -15,15 +17,16 @@ namespace {
 
 constexpr std::int64_t kMaxCoordinate = std::int64_t{1} << 30;  // of the copy engine, with room
 
+template <class C>
+SweepShape shape_of() {
+  return {C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+}
+
 template <template <Split> class Config>
 SweepShape shape_of(Split split) {
-  const auto shape = [](auto config) {
-    using C = decltype(config);
-    return SweepShape{C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
-  };
-  if (split == Split::kNone) return shape(Config<Split::kNone>{});
-  if (split == Split::kState) return shape(Config<Split::kState>{});
-  return shape(Config<Split::kAll>{});
+  if (split == Split::kNone) return shape_of<Config<Split::kNone>>();
+  if (split == Split::kState) return shape_of<Config<Split::kState>>();
+  return shape_of<Config<Split::kAll>>();
 }
 
 // The copy engine wants 16-byte steps; a stride of an axis of length 1 is never used.
@@ -36,13 +39,23 @@ bool copyable(const AttentionOperand& x, const AttentionProblem& p) {
          fits(x.stride_batch, p.cu_seqlens.empty() && p.sequences > 1 && p.tokens > 0);
 }
 
-bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
+// What every kernel that works through work items can hold.
+bool countable(const AttentionProblem& p) {
   const std::int64_t rows = p.cu_seqlens.empty() ? p.tokens : p.cu_seqlens[p.sequences];
-  return limits.capability >= 90 && limits.capability < 100 &&
-         (p.dtype == DType::kBF16 || p.dtype == DType::kF16) && p.key_dim >= 1 &&
-         p.key_dim <= 256 && p.value_dim >= 8 && p.value_dim % 8 == 0 && rows < kMaxCoordinate &&
-         p.sequences < kMaxCoordinate && p.heads < kMaxCoordinate && copyable(p.q, p) &&
-         copyable(p.k, p) && copyable(p.v, p) && copyable(p.o, p);
+  return p.key_dim >= 1 && p.key_dim <= 256 && rows < kMaxCoordinate &&
+         p.sequences < kMaxCoordinate && p.heads < kMaxCoordinate;
+}
+
+// cp.async copies 16 bytes as the copy engine does, but zeroes the rest of a row of any length.
+bool mma_takes(const AttentionProblem& p, const DeviceLimits& limits) {
+  return limits.capability >= 80 && (p.dtype == DType::kBF16 || p.dtype == DType::kF16) &&
+         countable(p) && copyable(p.q, p) && copyable(p.k, p) && copyable(p.v, p) &&
+         copyable(p.o, p);
+}
+
+bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
+  return limits.capability / 10 == 9 && mma_takes(p, limits) && p.value_dim >= 8 &&
+         p.value_dim % 8 == 0;
 }
 
 int tiles_of(std::int64_t columns) {
@@ -51,7 +64,13 @@ int tiles_of(std::int64_t columns) {
 
 // The kernels that could run a call, best guess first.
 std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& limits) {
-  if (!sweepable(p, limits)) return {Kernel::kGeneral};
+  if (!sweepable(p, limits)) {
+    if (!countable(p)) return {Kernel::kGeneral};
+    const bool mma = mma_takes(p, limits);
+    if (p.key_dim <= 64) return {mma ? Kernel::kMma64 : Kernel::kFma64};
+    if (p.key_dim <= 128) return {mma ? Kernel::kMma128 : Kernel::kFma128};
+    return {mma ? Kernel::kMma256 : Kernel::kFma256};
+  }
   if (p.key_dim <= 64) return {Kernel::kSweep64, Kernel::kSweep64Single};
   if (p.key_dim <= 128) return {Kernel::kSweep128, Kernel::kSweep128Single};
   return {Kernel::kSweep256, Kernel::kSweep256Single};
@@ -78,6 +97,20 @@ Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
     }
     return kernel;
   }
+  for (Kernel kernel : kRowKernels) {
+    names += fmt::format("{}, ", kernel_name(kernel));
+    if (name != kernel_name(kernel)) continue;
+    const int most = kTile * sweep_shape(kernel, Split::kNone).key_tiles;
+    if (p.key_dim > most || !countable(p)) {
+      return invalid_argument(
+          fmt::format("kernel '{}': found K = {}, expected at most {}", name, p.key_dim, most));
+    }
+    if (!is_mma(kernel) || mma_takes(p, limits)) return kernel;
+    return invalid_argument(
+        fmt::format("kernel '{}': the call needs a device of compute capability 8.0 or more, bf16 "
+                    "or f16, data and strides that are multiples of 16 bytes",
+                    name));
+  }
   return invalid_argument(fmt::format("kernel: found '{}', expected {}or general", name, names));
 }
 
@@ -98,6 +131,13 @@ std::size_t align(std::size_t bytes) {
 
 }  // namespace
 
+bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLimits& limits) {
+  if (kernel == Kernel::kGeneral) return general_columns(problem.key_dim) > 0;
+  if (problem.key_dim > kTile * sweep_shape(kernel, Split::kNone).key_tiles) return false;
+  if (!is_row_kernel(kernel)) return sweepable(problem, limits);
+  return is_mma(kernel) ? mma_takes(problem, limits) : countable(problem);
+}
+
 SweepShape sweep_shape(Kernel kernel, Split split) {
   switch (kernel) {
     case Kernel::kSweep64:
@@ -112,11 +152,32 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep128Single>(split);
     case Kernel::kSweep256Single:
       return shape_of<Sweep256Single>(split);
+    case Kernel::kMma64:
+      return shape_of<Mma64>(split);
+    case Kernel::kMma128:
+      return shape_of<Mma128>(split);
+    case Kernel::kMma256:
+      return shape_of<Mma256>(split);
+    case Kernel::kFma64:
+      return shape_of<Fma64>();
+    case Kernel::kFma128:
+      return shape_of<Fma128>();
+    case Kernel::kFma256:
+      return shape_of<Fma256>();
     case Kernel::kGeneral:
       break;
   }
   TNL_CHECK(false);
   return {};
+}
+
+SweepShape sweep_shape(Kernel kernel, Split split, const DeviceLimits& limits) {
+  constexpr std::size_t kReserved = 1024;  // of every block
+  SweepShape shape = sweep_shape(kernel, split);
+  const std::size_t fit = limits.shared_per_multiprocessor / (shape.shared_bytes + kReserved);
+  shape.blocks_per_multiprocessor =
+      std::max(1, std::min(shape.blocks_per_multiprocessor, static_cast<int>(fit)));
+  return shape;
 }
 
 std::size_t general_shared_bytes(std::int64_t key_dim, int columns) {
@@ -145,6 +206,18 @@ const char* kernel_name(Kernel kernel) {
       return "sweep128-single";
     case Kernel::kSweep256Single:
       return "sweep256-single";
+    case Kernel::kMma64:
+      return "mma64";
+    case Kernel::kMma128:
+      return "mma128";
+    case Kernel::kMma256:
+      return "mma256";
+    case Kernel::kFma64:
+      return "fma64";
+    case Kernel::kFma128:
+      return "fma128";
+    case Kernel::kFma256:
+      return "fma256";
     case Kernel::kGeneral:
       break;
   }
@@ -201,6 +274,8 @@ Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const De
       launch = &plan.launches.emplace_back();
       // Splitting S takes half of what is above the rounding of o itself, and hides behind memory.
       launch->split = options.split.value_or(Split::kState);
+      // In fp32 there is nothing to split.
+      if (is_row_kernel(choice[0]) && !is_mma(choice[0])) launch->split = Split::kNone;
       kernels.push_back(choice);
     }
     launch->calls.push_back(static_cast<int>(i));

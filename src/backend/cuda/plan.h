@@ -33,11 +33,27 @@ enum class Kernel {
   kSweep64Single,   // the same K, one block of one tile: the shortest time a chunk
   kSweep128Single,  //
   kSweep256Single,  //
+  kMma64,           // the same K by mma.sync, for any device from sm_80 on
+  kMma128,          //
+  kMma256,          //
+  kFma64,           // the same K in fp32 arithmetic: f32 data, any strides
+  kFma128,          //
+  kFma256,          //
   kGeneral,         // any K, V, strides and dtype; token by token
 };
 inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
                                      Kernel::kSweep256,       Kernel::kSweep64Single,
                                      Kernel::kSweep128Single, Kernel::kSweep256Single};
+
+// The kernels that copy row by row: no tensor maps, code for every device from sm_80 on.
+inline constexpr Kernel kRowKernels[] = {Kernel::kMma64, Kernel::kMma128, Kernel::kMma256,
+                                         Kernel::kFma64, Kernel::kFma128, Kernel::kFma256};
+constexpr bool is_mma(Kernel kernel) {
+  return kernel >= Kernel::kMma64 && kernel <= Kernel::kMma256;
+}
+constexpr bool is_row_kernel(Kernel kernel) {
+  return kernel >= Kernel::kMma64 && kernel <= Kernel::kFma256;
+}
 
 // How a long sequence is spread over blocks.
 enum class Segments {
@@ -47,7 +63,7 @@ enum class Segments {
 };
 
 struct PlanOptions {
-  std::string kernel;    // "sweep64", "sweep64-single", .., "general"; empty: chosen
+  std::string kernel;    // "sweep64", "sweep64-single", .., "mma64", .., "general"; empty: chosen
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
   std::optional<Split> split;    // kAll is the precise plan
@@ -89,12 +105,17 @@ struct Plan {
 Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
                             const PlanOptions& options = {});
 
+// Whether the kernel can take the problem, by its dtype, widths, strides and alignment.
+bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLimits& limits);
+
 // Threads, dynamic shared memory and blocks a multiprocessor of a sweep kernel.
 struct SweepShape {
   int key_tiles, workers, blocks_per_multiprocessor, threads;
   std::size_t shared_bytes;
 };
 SweepShape sweep_shape(Kernel kernel, Split split);
+// The same with as many blocks a multiprocessor as its shared memory holds.
+SweepShape sweep_shape(Kernel kernel, Split split, const DeviceLimits& limits);
 
 // Columns of V of a block of the general kernel, 0 if K is too large for it, and its shared memory.
 inline constexpr int kGeneralThreads = 128;

@@ -21,6 +21,10 @@ void ReferenceBackend::copy(const Matrix& from, const Matrix& to) {
   }
 }
 
+void ReferenceBackend::zero(void* data, std::size_t bytes) {
+  if (bytes > 0) std::memset(data, 0, bytes);
+}
+
 void ReferenceBackend::embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
                              const Matrix& out) {
   for (std::size_t t = 0; t < ids.size(); ++t) {
@@ -62,13 +66,13 @@ void ReferenceBackend::cross_entropy(const Matrix& logits, std::span<const std::
   }
 }
 
-Status ReferenceBackend::attention(const AttentionProblem&, const std::string&, std::int64_t,
-                                   std::int64_t, void*) {
+Status ReferenceBackend::attention(std::span<const AttentionProblem>, const AttentionPlan&, void*,
+                                   Stream) {
   return internal_error("the reference backend has no attention kernels of its own");
 }
 
 Status ReferenceBackend::attention_step(const AttentionProblem&, std::span<const std::int64_t>,
-                                        const std::string&) {
+                                        const std::string&, Stream) {
   return internal_error("the reference backend has no attention kernels of its own");
 }
 

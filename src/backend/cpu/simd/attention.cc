@@ -96,7 +96,7 @@ TNL_INLINE void pack_k(const AttentionTask& task, const Chunk& chunk) {
     float* decayed = scratch.k_decayed + j * scratch.key_stride;
     for (std::int64_t c = 0; c < task.key_dim; c += kLanes) {
       const Vec x = load_some(source + c, task.key_dim - c);
-      store(plain + c, x);
+      if (!task.state_only) store(plain + c, x);
       store(decayed + c, x * decay);
     }
   }
@@ -159,13 +159,15 @@ void scores(const AttentionTask& task, const Chunk& chunk) {
 template <class T>
 TNL_INLINE Prefetch plan_prefetch(const AttentionTask& task, const Chunk& chunk) {
   const std::int64_t first = chunk.first + chunk.tokens;
-  const cpu::AttentionRows* operands[4] = {&task.q, &task.k, &task.v, &task.o};
+  const cpu::AttentionRows* operands[4] = {task.state_only ? &task.k : &task.q, &task.k, &task.v,
+                                           task.state_only ? &task.v : &task.o};
   Prefetch prefetch;
   for (int x = 0; x < 4; ++x) {
     prefetch.rows[x] = {const_cast<T*>(row<T>(*operands[x], first)), 0};
     prefetch.row_bytes[x] = operands[x]->stride * static_cast<std::int64_t>(sizeof(T));
     prefetch.bytes[x] =
         (x < 2 ? task.key_dim : task.value_dim) * static_cast<std::int64_t>(sizeof(T));
+    if (task.state_only && (x == 0 || x == 3)) prefetch.bytes[x] = 0;
   }
   const std::int64_t panels = (task.value_dim + kPanel - 1) / kPanel;
   const std::int64_t tiles = (chunk.tokens + task.key_dim) / kTileRows + 1;
@@ -235,7 +237,7 @@ void products(const AttentionTask& task, const Chunk& chunk, std::int64_t panel,
               Prefetch& prefetch) {
   const AttentionScratch& scratch = task.scratch;
   float* data = scratch.panels + panel * scratch.panel_rows * kPanel;
-  for (std::int64_t i = 0; i < chunk.tokens; i += kTileRows) {
+  for (std::int64_t i = 0; i < chunk.tokens && !task.state_only; i += kTileRows) {
     outputs_tile<kVectors>(task, chunk, data, i, scratch.out + panel * kPanel);
     prefetch.advance();
   }
@@ -262,10 +264,12 @@ TNL_INLINE void unpack_o(const AttentionTask& task, const Chunk& chunk) {
 // back in time, so such a chunk has to be taken token by token.
 template <class T>
 bool one_chunk(const AttentionTask& task, const Chunk& chunk) {
-  if (!pack_v<T>(task, chunk) && chunk.tokens > 1) return false;
+  if (!pack_v<T>(task, chunk) && chunk.tokens > 1 && !task.state_only) return false;
   pack_k<T>(task, chunk);
-  pack_q<T>(task, chunk);
-  scores(task, chunk);
+  if (!task.state_only) {
+    pack_q<T>(task, chunk);
+    scores(task, chunk);
+  }
   Prefetch prefetch = plan_prefetch<T>(task, chunk);
   std::int64_t panel = 0;
   for (std::int64_t c = 0; c < task.value_dim; c += kPanel, ++panel) {
@@ -275,7 +279,7 @@ bool one_chunk(const AttentionTask& task, const Chunk& chunk) {
       products<1>(task, chunk, panel, prefetch);
     }
   }
-  unpack_o<T>(task, chunk);
+  if (!task.state_only) unpack_o<T>(task, chunk);
   return true;
 }
 
@@ -360,7 +364,9 @@ void forward(const AttentionTask& task) {
 
 void attention_step(const cpu::AttentionStepTask& task);
 double multiply_adds(std::int64_t repeats, float* sink);
+std::uint32_t read_memory(const void* data, std::int64_t bytes);
 
-const cpu::AttentionKernels kAttentionKernels = {kPanel, forward, attention_step, multiply_adds};
+const cpu::AttentionKernels kAttentionKernels = {kPanel, forward, attention_step, multiply_adds,
+                                                 read_memory};
 
 }  // namespace tnl::TNL_TARGET

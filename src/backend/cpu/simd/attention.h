@@ -51,6 +51,7 @@ struct AttentionTask {
   float value_scale = 1;
   bool decay_state_out = false;
   bool state_enters_undecayed = false;
+  bool state_only = false;  // q and o are not looked at
   AttentionScratch scratch;
 };
 
@@ -80,6 +81,8 @@ struct AttentionKernels {
   // Runs fused multiply-adds on registers alone for about `repeats` * 1e3 iterations and returns
   // how many floating point operations that were; *sink keeps them from being left out.
   double (*multiply_adds)(std::int64_t repeats, float* sink);
+  // Reads whole vectors and returns what keeps them from being left out.
+  std::uint32_t (*read_memory)(const void* data, std::int64_t bytes);
 };
 
 }  // namespace tnl::cpu

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/lightning/params.cuh"
+#include "backend/cuda/lightning/row_params.cuh"
 #include "backend/cuda/lightning/tensor_map.h"
 #include "backend/cuda/segments.h"
 #include "core/check.h"
@@ -29,7 +30,28 @@ SweepFunction sweep_function(Kernel kernel, DType dtype, Split split) {
       return sweep128_single_function(dtype, split);
     case Kernel::kSweep256Single:
       return sweep256_single_function(dtype, split);
-    case Kernel::kGeneral:
+    default:
+      break;
+  }
+  TNL_CHECK(false);
+  return nullptr;
+}
+
+RowFunction row_function(Kernel kernel, DType dtype, Split split) {
+  switch (kernel) {
+    case Kernel::kMma64:
+      return mma64_function(dtype, split);
+    case Kernel::kMma128:
+      return mma128_function(dtype, split);
+    case Kernel::kMma256:
+      return mma256_function(dtype, split);
+    case Kernel::kFma64:
+      return fma64_function(dtype);
+    case Kernel::kFma128:
+      return fma128_function(dtype);
+    case Kernel::kFma256:
+      return fma256_function(dtype);
+    default:
       break;
   }
   TNL_CHECK(false);
@@ -51,19 +73,17 @@ StateView state_view(const AttentionStateOperand& x) {
   return {static_cast<float*>(x.data), x.stride_sequence, x.stride_head, x.stride_k, x.stride_v};
 }
 
-Status fill_call(const AttentionProblem& p, const SweepShape& shape, SweepCall& call) {
-  call.whole_tiles = p.key_dim % kTile == 0 && p.value_dim % kTile == 0;
-  const int keys = call.whole_tiles ? shape.key_tiles : 0;
-  TNL_TRY(encode_operand(p, p.q, p.key_dim, keys, call.q));
-  TNL_TRY(encode_operand(p, p.k, p.key_dim, keys, call.k));
-  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.whole_tiles ? shape.workers : 0, call.v));
-  TNL_TRY(encode_operand(p, p.o, p.value_dim, 0, call.o));
+Status raise_shared_limit(const void* function, const SweepShape& shape) {
+  return cuda_status(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                          static_cast<int>(shape.shared_bytes)),
+                     "preparing an attention kernel");
+}
+
+// What the calls of both kinds hold beside their operands.
+template <class Call>
+void fill_rest(const AttentionProblem& p, Call& call) {
   call.state_in = state_view(p.state_in);
   call.state_out = state_view(p.state_out);
-  call.o_data = p.o.data;
-  call.o_stride_batch = p.o.stride_batch;
-  call.o_stride_token = p.o.stride_token;
-  call.o_stride_head = p.o.stride_head;
   call.out_scale = static_cast<float>(p.out_scale);
   call.value_scale = static_cast<float>(p.value_scale);
   call.key_dim = static_cast<std::int32_t>(p.key_dim);
@@ -71,13 +91,41 @@ Status fill_call(const AttentionProblem& p, const SweepShape& shape, SweepCall& 
   call.reverse = p.reverse;
   call.state_enters_undecayed = p.state_enters_undecayed;
   call.decay_state_out = p.decay_state_out;
+}
+
+Status fill_call(const AttentionProblem& p, const SweepShape& shape, SweepCall& call) {
+  call.whole_tiles = p.key_dim % kTile == 0 && p.value_dim % kTile == 0;
+  const int keys = call.whole_tiles ? shape.key_tiles : 0;
+  TNL_TRY(encode_operand(p, p.q, p.key_dim, keys, call.q));
+  TNL_TRY(encode_operand(p, p.k, p.key_dim, keys, call.k));
+  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.whole_tiles ? shape.workers : 0, call.v));
+  TNL_TRY(encode_operand(p, p.o, p.value_dim, 0, call.o));
+  call.o_data = p.o.data;
+  call.o_stride_batch = p.o.stride_batch;
+  call.o_stride_token = p.o.stride_token;
+  call.o_stride_head = p.o.stride_head;
+  fill_rest(p, call);
   return {};
+}
+
+void fill_call(const AttentionProblem& p, RowCall& call) {
+  const std::int64_t size = p.dtype == DType::kF32 ? 4 : 2;
+  const auto operand = [size](const AttentionOperand& x) {
+    return RowOperand{static_cast<char*>(x.data), size * x.stride_batch, size * x.stride_token,
+                      size * x.stride_head};
+  };
+  call.q = operand(p.q);
+  call.k = operand(p.k);
+  call.v = operand(p.v);
+  call.o = operand(p.o);
+  fill_rest(p, call);
 }
 
 // Always behind the end of the kernel ahead in the stream: blocks that start early are dealt to the
 // multiprocessors in another order, and those that share what they read then meet in the cache less
 // often (docs/kernels/sweep.md).
-Status launch_sweep(SweepFunction function, const SweepShape& shape, SweepParams& params,
+template <class Params>
+Status launch_sweep(void (*function)(Params), const SweepShape& shape, Params& params,
                     std::size_t items, cudaStream_t stream) {
   if (items == 0) return {};
   const dim3 grid(static_cast<unsigned>(items * params.blocks_per_item));
@@ -212,7 +260,7 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
     }
     TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), stream));
     TNL_TRY(run_scan(launch.scans, inline_items ? nullptr : tables.scans, params.slots,
-                     static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), stream));
+                     static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), true, stream));
   }
   if (inline_items) {
     arguments.set_items(main);
@@ -222,18 +270,57 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
   return launch_sweep(function, shape, params, launch.main.size(), stream);
 }
 
+// The kernels that copy their operands row by row; their tables are uploaded.
+Status run_rows(std::span<const AttentionProblem> problems, const LaunchPlan& launch,
+                char* workspace, bool tables_ready, cudaStream_t stream) {
+  const AttentionProblem& first = problems[launch.calls[0]];
+  const SweepShape shape = sweep_shape(launch.kernel, launch.split);
+  const RowFunction function = row_function(launch.kernel, first.dtype, launch.split);
+  // Not in prepare_kernels: where only PTX fits the device, touching a kernel compiles it.
+  TNL_TRY(raise_shared_limit(reinterpret_cast<const void*>(function), shape));
+  RowParams params{};
+  params.call_count = static_cast<std::int32_t>(launch.calls.size());
+  for (int i = 0; i < params.call_count; ++i) {
+    fill_call(problems[launch.calls[i]], params.calls[i]);
+  }
+  params.heads = static_cast<std::int32_t>(first.heads);
+  params.tokens = static_cast<std::int32_t>(first.tokens);
+  params.blocks_per_item = launch.blocks_per_item;
+  params.value_tiles = launch.value_tiles;
+  const Tables tables(first, launch, workspace);
+  params.slots = tables.slots;
+  if (tables.heads.size() <= kInlineHeads) {
+    std::copy(tables.heads.begin(), tables.heads.end(), params.inline_decay);
+  } else {
+    params.decay = tables.decay;
+  }
+  if (!tables_ready && (!launch.uniform || params.decay != nullptr)) {
+    TNL_TRY(upload(workspace, tables.bytes.data(), tables.bytes.size(), stream));
+  }
+  if (!launch.state_pass.empty()) {
+    params.work = tables.state_pass;
+    TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), stream));
+    TNL_TRY(run_scan(launch.scans, tables.scans, params.slots,
+                     static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), false, stream));
+  }
+  params.work = launch.uniform ? nullptr : tables.main;
+  return launch_sweep(function, shape, params, launch.main.size(), stream);
+}
+
 }  // namespace
 
 Status prepare_kernels() {
+  int device = 0, major = 0;
+  TNL_TRY(cuda_status(cudaGetDevice(&device), "finding the device"));
+  TNL_TRY(cuda_status(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+                      "asking for the device's compute capability"));
+  if (major != 9) return {};  // the sweeps are sm_90a code
   for (Kernel kernel : kSweeps) {
     for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
       for (DType dtype : {DType::kBF16, DType::kF16}) {
         const void* function = reinterpret_cast<const void*>(sweep_function(kernel, dtype, split));
         const SweepShape shape = sweep_shape(kernel, split);
-        TNL_TRY(
-            cuda_status(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                             static_cast<int>(shape.shared_bytes)),
-                        kernel_name(kernel)));
+        TNL_TRY(raise_shared_limit(function, shape));
       }
     }
   }
@@ -247,7 +334,8 @@ Status run_attention(std::span<const AttentionProblem> problems, const Plan& pla
     if (launch.kernel == Kernel::kGeneral) {
       TNL_TRY(run_general(problems[launch.calls[0]], {}, stream));
     } else {
-      TNL_TRY(run_sweep(problems, launch, at, tables_ready, stream));
+      TNL_TRY(is_row_kernel(launch.kernel) ? run_rows(problems, launch, at, tables_ready, stream)
+                                           : run_sweep(problems, launch, at, tables_ready, stream));
       at += launch_workspace(launch, problems[0].heads);
     }
   }

@@ -30,7 +30,6 @@ __global__ void upload_kernel(const __grid_constant__ Payload payload, std::uint
 __global__ void scan_kernel(const __grid_constant__ InlineScans inline_scans, const ScanItem* scans,
                             float4* slots, std::int64_t vectors_per_slot) {
   constexpr int kGroup = 8;
-  ptx::launch_next_grid();
   ptx::wait_for_previous_grid();
   const ScanItem scan = scans != nullptr ? scans[blockIdx.y] : inline_scans.items[blockIdx.y];
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -79,22 +78,20 @@ Status upload(void* destination, const void* source, std::size_t bytes, cudaStre
 }
 
 Status run_scan(std::span<const ScanItem> scans, const ScanItem* on_device, float4* slots,
-                std::int64_t vectors_per_slot, cudaStream_t stream) {
+                std::int64_t vectors_per_slot, bool early, cudaStream_t stream) {
   constexpr int kThreads = 128;
   InlineScans inline_scans{};
   if (on_device == nullptr) std::copy(scans.begin(), scans.end(), inline_scans.items);
-  const dim3 grid(static_cast<unsigned>((vectors_per_slot + kThreads - 1) / kThreads),
-                  static_cast<unsigned>(scans.size()));
-  // Its blocks may come in while the state pass runs; they wait for its end themselves.
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = grid;
+  config.gridDim = dim3(static_cast<unsigned>((vectors_per_slot + kThreads - 1) / kThreads),
+                        static_cast<unsigned>(scans.size()));
   config.blockDim = dim3(kThreads);
   config.stream = stream;
-  config.attrs = &early;
-  config.numAttrs = 1;
+  config.attrs = &attribute;
+  config.numAttrs = early ? 1 : 0;
   return cuda_status(
       cudaLaunchKernelEx(&config, scan_kernel, inline_scans, on_device, slots, vectors_per_slot),
       "launching the scan over segment states");

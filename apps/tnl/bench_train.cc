@@ -1,0 +1,173 @@
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "backend/backend.h"
+#include "core/rng.h"
+#include "model/execution.h"
+#include "model/model_impl.h"
+#include "tnl/bench_model.h"
+#include "tnl/bench_timing.h"
+#include "tnl/model.h"
+#include "train/optimizer.h"
+#include "train/setup.h"
+
+namespace tnl::command {
+namespace {
+
+struct Row {
+  std::int64_t length = 0, tokens = 0;
+  Timing timing;
+  double flops = 0;
+};
+
+// Multiply-adds of the matrices and of the operator, counted twice: 6 a parameter that multiplies
+// and token, 16 KV a head, layer and token.
+double flops_per_token(const ModelConfig& config) {
+  const double table =
+      config.tie_embeddings ? 0 : static_cast<double>(config.vocab_size * config.width);
+  double flops = 6 * (static_cast<double>(config.parameter_count()) - table);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    flops += 16.0 * static_cast<double>(config.heads * config.key_dim(layer) * config.head_dim());
+  }
+  return flops;
+}
+
+// Whole sequences of one length, and the tokens that follow as targets.
+struct RandomBatch {
+  std::vector<std::int32_t> tokens, targets;
+  std::vector<std::int64_t> cu_seqlens = {0};
+
+  RandomBatch(std::int64_t length, std::int64_t total, std::int64_t vocab_size) {
+    Rng rng(3);
+    for (std::int64_t t = 0; t < total; ++t) {
+      tokens.push_back(static_cast<std::int32_t>(rng.below(vocab_size)));
+      targets.push_back(static_cast<std::int32_t>(rng.below(vocab_size)));
+    }
+    while (cu_seqlens.back() < total) cu_seqlens.push_back(cu_seqlens.back() + length);
+  }
+  TokenBatch view() const {
+    return {.tokens = tokens, .cu_seqlens = cu_seqlens, .targets = targets, .mask = {}};
+  }
+};
+
+// What training keeps in memory.
+struct Run {
+  Model master, model;  // the same where activations are f32
+  Gradients gradients;
+  Execution execution;
+  Optimizer optimizer;
+};
+
+// Numbers as a new model's, but the same million of them over and over: a model of any size is made
+// in no time.
+Model random_model(const ModelConfig& config, const Device& device) {
+  Model model = Model::share(require(Model::Impl::allocate(config, device, DType::kF32)));
+  std::vector<float> numbers(std::size_t{1} << 20);
+  Rng rng(1);
+  for (float& number : numbers) number = static_cast<float>(config.init_std * rng.normal());
+  const DeviceBuffer& memory = model.impl().memory;
+  const std::size_t piece = numbers.size() * sizeof(float);
+  for (std::size_t done = 0; done < memory.bytes(); done += piece) {
+    require(device.upload(static_cast<char*>(memory.data()) + done, numbers.data(),
+                          std::min(piece, memory.bytes() - done)));
+  }
+  return model;
+}
+
+// For steps of `tokens` tokens in sequences of any length.
+Run make_run(const TrainBenchOptions& options, const ModelConfig& config, const Device& device,
+             std::int64_t tokens) {
+  TrainConfig settings;
+  settings.recompute = options.recompute;
+  Model master = random_model(config, device);
+  Model model = require(convert_model(master, device.backend().compute_dtype()));
+  Gradients gradients = require(Gradients::create(model));
+  Execution execution = require(Execution::create(model, {.tokens = tokens,
+                                                          .sequences = tokens,
+                                                          .training = true,
+                                                          .recompute = recompute_of(settings)}));
+  Optimizer optimizer =
+      require(Optimizer::create(device, optimizer_tensors(master, model, gradients), {}));
+  return {std::move(master), std::move(model), std::move(gradients), std::move(execution),
+          std::move(optimizer)};
+}
+
+Row bench_length(const TrainBenchOptions& options, Run& run, std::int64_t length) {
+  const ModelConfig& config = run.model.config();
+  Row row{length, std::max<std::int64_t>(1, options.tokens / length) * length, {}, 0};
+  const RandomBatch batch(length, row.tokens, config.vocab_size);
+  row.timing = measure(options.repeat, [&]() -> Status {
+    run.gradients.zero();
+    const auto loss = run.execution.loss_and_gradients(
+        batch.view(), 1.0 / static_cast<double>(row.tokens), run.gradients);
+    if (!loss.ok()) return loss.status();
+    run.optimizer.step(1e-4);
+    return run.model.device().synchronize();
+  });
+  row.flops = flops_per_token(config) * static_cast<double>(row.tokens);
+  return row;
+}
+
+// Bytes of the device's memory a run takes.
+std::size_t run_bytes(const Run& run) {
+  const std::size_t master = run.master.impl().memory.bytes();
+  const bool two = run.master.dtype() != run.model.dtype();
+  return 2 * master + (two ? run.model.impl().memory.bytes() : 0) + run.optimizer.bytes() +
+         run.execution.activation_bytes();
+}
+
+}  // namespace
+
+void bench_train(const TrainBenchOptions& options) {
+  ModelConfig config = require(find_preset(options.preset)).config;
+  if (options.untied) config.tie_embeddings = false;
+  if (options.no_lrpe) config.lrpe.assign(config.lrpe.size(), 0);
+  const Device device = options.device.open();
+  catch_interrupts();
+  const bool on_gpu = device.properties().kind == DeviceKind::kCuda;
+  const std::string where = on_gpu ? device.properties().gpu.model
+                                   : fmt::format("{} threads", device.backend().pool().threads());
+  const std::string_view dtype = dtype_name(device.backend().compute_dtype());
+  const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
+  Run run = make_run(options, config, device, std::max(options.tokens, longest));
+  nlohmann::json results = nlohmann::json::array();
+  if (!options.json) {
+    fmt::print("{}, {} parameters, {}, {}, {:.2f} GiB\n", options.preset, config.parameter_count(),
+               dtype, where, static_cast<double>(run_bytes(run)) / (1 << 30));
+    fmt::print("{:>8} {:>8} {:>10} {:>10} {:>10} {:>9}\n", "length", "tokens", "best s", "median s",
+               "tokens/s", "GFLOP/s");
+  }
+  for (const std::int64_t length : options.lengths) {
+    const Row row = bench_length(options, run, length);
+    const double rate = static_cast<double>(row.tokens) / row.timing.median;
+    const double gflops = row.flops / row.timing.median / 1e9;
+    if (options.json) {
+      results.push_back({{"length", row.length},
+                         {"tokens", row.tokens},
+                         {"seconds_best", row.timing.best},
+                         {"seconds_median", row.timing.median},
+                         {"tokens_per_second", rate},
+                         {"gflops", gflops}});
+    } else {
+      fmt::print("{:>8} {:>8} {:>10.3f} {:>10.3f} {:>10.0f} {:>9.1f}\n", row.length, row.tokens,
+                 row.timing.best, row.timing.median, rate, gflops);
+    }
+  }
+  if (!options.json) return;
+  const nlohmann::json json = {{"preset", options.preset},
+                               {"parameters", config.parameter_count()},
+                               {"threads", device.backend().pool().threads()},
+                               {"device", where},
+                               {"precision", dtype},
+                               {"recompute", options.recompute},
+                               {"bytes", run_bytes(run)},
+                               {"results", results}};
+  fmt::print("{}\n", json.dump(2));
+}
+
+}  // namespace tnl::command

@@ -1,0 +1,239 @@
+#!/usr/bin/env python3
+"""Measures the attention operator on one GPU with `tnl bench attention` and writes the tables of
+docs/benchmarks/h100.md, with the peers beside it where a checkout of theirs is given.
+
+    bench/gpu_table.py --out docs/benchmarks/h100.md [--tnl build/tnl] [--fla CHECKOUT]
+        [--json FILE]    keep what was measured; --from FILE writes the tables from it again
+        [--quick]        fewer repetitions and shapes
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import random
+import subprocess
+import sys
+
+LENGTHS = ["1x524288x16", "4x131072x16", "16x32768x16", "64x8192x16", "128x4096x16", "512x1024x16"]
+MANY = ["16x2048x16", "8x4096x16", "4x8192x16", "4x8192x32", "2x16384x64"]
+LONG = ["1x131072x16", "1x524288x16", "1x32768x16", "1x131072x4"]
+PEER_SHAPES = ["16x2048x16x128", "4x8192x16x128", "1x32768x16x128", "1x131072x16x128",
+               "1x524288x16x128", "4x8192x32x128", "8x4096x16x64", "4x8192x32x64"]
+
+
+def wide(shapes, *widths):
+    return [f"{shape}x{width}" for width in widths for shape in shapes]
+
+
+def packed_lengths():
+    """64 lengths from 100 to 8000 tokens."""
+    draw = random.Random(1)
+    return ",".join(str(draw.randint(100, 8000)) for _ in range(64))
+
+
+def targets(table):
+    """{(shape or prefix, pass): multiple of the floor} of the table."""
+    many = {"forward": 1.08, "backward": 1.6}
+    first = {"1x131072x16": (1.08, 1.6), "1x524288x16": (1.08, 1.6), "1x32768x16": (1.15, 1.7),
+             "1x131072x4": (1.25, 1.8)}
+    zero = {"1x131072x16": (1.4, 2.0), "1x524288x16": (1.4, 2.0), "1x32768x16": (1.5, 2.1),
+            "1x131072x4": (1.6, 2.3)}
+    if table == "many":
+        return {(shape, name): most for shape in MANY for name, most in many.items()}
+    if table in ("first", "zero"):
+        pairs = first if table == "first" else zero
+        return {(shape, name): most for shape, both in pairs.items()
+                for name, most in zip(("forward", "backward"), both)}
+    if table == "lrpe":
+        return {("4x8192x16x256x128", "forward"): 1.25, ("4x8192x16x256x128", "backward"): 1.8}
+    if table == "varlen":
+        return {("64x", "forward"): 1.3, ("64x", "backward"): 1.8}
+    return {}
+
+
+# name, title, shapes, further flags
+TABLES = [
+    ("many", "Many heads, first-layer slopes", wide(MANY, 128, 64), ["--slopes", "first"]),
+    ("first", "Long sequences, first-layer slopes", wide(LONG, 128, 64), ["--slopes", "first"]),
+    ("zero", "Long sequences, without decay", wide(LONG, 128, 64), ["--slopes", "zero"]),
+    ("lrpe", "LRPE layer: K = 256, V = 128", ["4x8192x16x256x128"], ["--slopes", "first"]),
+    ("varlen", "Packed: 64 sequences of 100 to 8,000 tokens", wide(["64x4096x16"], 128, 64),
+     ["--slopes", "first", "--varlen", packed_lengths()]),
+    ("states", "With initial and final states", ["16x2048x16x128", "4x8192x16x128"],
+     ["--slopes", "first", "--states"]),
+    ("precise", "The precise plan", ["4x8192x16x128", "4x8192x32x64"],
+     ["--slopes", "first", "--precise"]),
+    ("lengths", "One number of tokens, from short to long sequences", wide(LENGTHS, 128),
+     ["--slopes", "first", "--no-errors"]),
+    ("small", "A small call, in a graph", ["16x64x16x128"],
+     ["--slopes", "first", "--graph", "--pass", "forward"]),
+    ("decode", "Decode, in a graph", ["1x1x16x128", "64x1x16x128", "256x1x16x128", "64x1x64x128"],
+     ["--slopes", "first", "--graph", "--step"]),
+]
+ERROR_SHAPES = ["1x8192x8x128", "1x8192x8x64"]
+
+
+def run(command):
+    print(" ".join(command)[:160], file=sys.stderr, flush=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        print(f"exit status {done.returncode}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout)
+
+
+def measure(args):
+    """Ours first, then the peers, who take longer."""
+    bench = [args.tnl, "bench", "attention", "--device", "cuda", "--json", "--repeat",
+             "5" if args.quick else "20", "--shapes"]
+    found = {"date": str(datetime.date.today()), "tables": {}, "errors": {}, "peers": None}
+    for name, _, shapes, flags in TABLES:
+        kept = shapes[:2] if args.quick else shapes
+        found["tables"][name] = run(bench + [",".join(kept)] + flags)
+    for slopes in ("first", "half", "zero"):
+        for precision in ([], ["--precise"]):
+            name = slopes + (", precise" if precision else "")
+            flags = ["--states", "--slopes", slopes, *precision]
+            found["errors"][name] = run(bench + [",".join(ERROR_SHAPES), *flags])
+    if args.fla:
+        script = pathlib.Path(__file__).with_name("peers.py")
+        shapes = PEER_SHAPES[1:2] if args.quick else PEER_SHAPES
+        write(args, found)  # whatever becomes of the rest
+        found["peers"] = run([sys.executable, str(script), "--fla", args.fla, "--shapes",
+                              ",".join(shapes), "--seconds", str(args.peer_seconds)])
+    return found
+
+
+def write(args, found):
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1))
+    if not any(found["tables"].values()):
+        sys.exit("nothing could be measured")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(render(found))
+
+
+def rows_by_shape(report):
+    rows = {}
+    for result in report["results"]:
+        rows.setdefault(result["shape"], {})[result["pass"]] = result
+    return rows
+
+
+def time_text(seconds):
+    return f"{seconds * 1e6:.1f} us" if seconds < 1e-4 else f"{seconds * 1e3:.3f} ms"
+
+
+def cell(result, most):
+    if result is None:
+        return "-"
+    multiple = f"**{result['multiple_of_floor']:.2f}**"
+    wanted = f" (target {most})" if most else ""
+    return f"{time_text(result['seconds_median'])}, {multiple}{wanted}"
+
+
+def target_of(wanted, shape, name):
+    for (prefix, which), most in wanted.items():
+        if which == name and (shape == prefix or shape.startswith(prefix + "x") or
+                              (prefix.endswith("x") and shape.startswith(prefix))):
+            return most
+    return None
+
+
+def plain_plan(text):
+    return text.split(": ", 1)[1].split(", workspace")[0] if ": " in text else text
+
+
+def write_table(out, name, title, report):
+    out.append(f"\n## {title}")
+    if report is None:
+        out.append("Not measured: the command failed.")
+        return
+    wanted = targets(name)
+    passes = sorted({result["pass"] for result in report["results"]}, reverse=True)
+    passes = [one for one in ("forward", "backward", "step") if one in passes]
+    out.append("| B x T x H x K[xV] | " + " | ".join(f"{one}: time, multiple of the floor"
+                                                     for one in passes) +
+               " | GB/s | plan |")
+    out.append("|---" * (3 + len(passes)) + "|")
+    for shape, row in rows_by_shape(report).items():
+        cells = [cell(row.get(one), target_of(wanted, shape, one)) for one in passes]
+        speeds = " / ".join(f"{row[one]['gigabytes_per_second']:.0f}" for one in passes
+                            if one in row)
+        plans = "; ".join(dict.fromkeys(plain_plan(row[one]["plan"]) for one in passes
+                                        if one in row))
+        out.append(f"| {shape} | " + " | ".join(cells) + f" | {speeds} | {plans} |")
+    if name == "lengths":
+        for one in passes:
+            times = [row[one]["seconds_median"] for row in rows_by_shape(report).values()
+                     if one in row]
+            out.append(f"\nTime per token, {one}: longest over shortest "
+                       f"{max(times) / min(times):.3f} (target 1.15).")
+
+
+def write_errors(out, errors):
+    out.append("\n## Error: relative RMS against fp64 on a sample")
+    out.append("| shape, slopes | o | state | dq | dk | dv |\n|---|---|---|---|---|---|")
+    for name, report in errors.items():
+        if report is None:
+            continue
+        for shape, row in rows_by_shape(report).items():
+            found = {}
+            for result in row.values():
+                found.update(result["relative_rms"])
+            values = [f"{found[one]:.2e}" if one in found else "-"
+                      for one in ("o", "state_out", "dq", "dk", "dv")]
+            out.append(f"| {shape}, {name} | " + " | ".join(values) + " |")
+
+
+def write_peers(out, found):
+    peers = found["peers"]
+    if peers is None:
+        return
+    ours = {}
+    for name in ("many", "first"):
+        if found["tables"].get(name):
+            for result in found["tables"][name]["results"]:
+                ours[result["shape"], result["pass"]] = result["seconds_median"]
+    out.append("\n## Beside flash-linear-attention (chunk_simple_gla), same run")
+    out.append(f"{peers['versions']}; copy {peers['copy_gigabytes_per_second']:.0f} GB/s.\n")
+    out.append("| shape | pass | fla | ours | times faster (target 4) |\n|---|---|---|---|---|")
+    for result in peers["results"]:
+        mine = ours.get((result["shape"], result["pass"]))
+        theirs = result["seconds_median"]
+        faster = f"**{theirs / mine:.1f}**" if mine else "-"
+        out.append(f"| {result['shape']} | {result['pass']} | {time_text(theirs)} | "
+                   f"{time_text(mine) if mine else '-'} | {faster} |")
+
+
+def render(found):
+    first = next(report for report in found["tables"].values() if report)
+    out = [f"# Lightning attention on one {first['device']}",
+           f"\nMeasured {found['date']} by `bench/gpu_table.py`, bf16, scale 1. The floor is every "
+           "input read once and every output written once at the bandwidth of a copy, "
+           f"{first['copy_gigabytes_per_second']:.0f} GB/s in this run. Medians; the second-level "
+           "cache is emptied by reading before each repetition."]
+    for name, title, _, _ in TABLES:
+        write_table(out, name, title, found["tables"].get(name))
+    write_errors(out, found["errors"])
+    write_peers(out, found)
+    return "\n".join(out) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--tnl", default="build/tnl")
+    parser.add_argument("--fla")
+    parser.add_argument("--peer-seconds", type=float, default=200)
+    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--from", dest="source", type=pathlib.Path)
+    parser.add_argument("--quick", action="store_true")
+    args = parser.parse_args()
+    write(args, json.loads(args.source.read_text()) if args.source else measure(args))
+
+
+if __name__ == "__main__":
+    main()

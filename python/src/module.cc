@@ -1,0 +1,46 @@
+// The extension module tnl._core: the operator over raw pointers, and sessions. No PyTorch here:
+// python/tnl/ops.py hands over addresses, shapes and strides, so one build serves every release.
+#include <nanobind/stl/string.h>
+
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "support.h"
+
+namespace tnl::python {
+
+void raise(const Status& status) {
+  const nb::gil_scoped_acquire acquire;  // it may have been released for the call that failed
+  switch (status.code()) {
+    case StatusCode::kInvalidArgument:
+      throw nb::value_error(status.message().c_str());
+    case StatusCode::kNotFound:
+      PyErr_SetString(PyExc_FileNotFoundError, status.message().c_str());
+      throw nb::python_error();
+    case StatusCode::kIo:
+      PyErr_SetString(PyExc_OSError, status.message().c_str());
+      throw nb::python_error();
+    default:
+      throw std::runtime_error(status.message());
+  }
+}
+
+const Device& device_of(const std::string& name, int threads) {
+  static std::mutex mutex;
+  static auto* const devices = new std::map<std::pair<std::string, int>, Device>;
+  const std::lock_guard lock(mutex);
+  const auto key = std::pair(name, threads);
+  auto found = devices->find(key);
+  if (found == devices->end()) {
+    found = devices->emplace(key, take(Device::open(name, {.threads = threads}))).first;
+  }
+  return found->second;
+}
+
+}  // namespace tnl::python
+
+NB_MODULE(_core, module) {
+  tnl::python::bind_attention(module);
+  tnl::python::bind_session(module);
+}
