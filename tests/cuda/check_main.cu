@@ -451,6 +451,11 @@ std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
       add(c);
     }
   }
+  if (!small) {  // a table of more than one upload
+    Case c{.name = "many sequences", .H = 5};
+    for (int i = 0; i < 400; ++i) c.lengths.push_back(i % 97);
+    add(c);
+  }
   for (auto [K, V] : {std::pair{16, 64},
                       {96, 96},
                       {40, 200},

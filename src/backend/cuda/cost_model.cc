@@ -22,17 +22,18 @@ struct ChunkSeconds {
 ChunkSeconds measured(Kernel kernel, bool beside) {
   switch (kernel) {
     case Kernel::kSweep64:
-      return beside ? ChunkSeconds{1.3e-6, 1.3e-6, 1.5e-6} : ChunkSeconds{1.0e-6, 1.05e-6, 1.35e-6};
+      return beside ? ChunkSeconds{1.20e-6, 1.20e-6, 1.50e-6}
+                    : ChunkSeconds{0.92e-6, 0.96e-6, 1.22e-6};
     case Kernel::kSweep64Single:
-      return {0.70e-6, 0.76e-6, 0.95e-6};
+      return {0.81e-6, 0.93e-6, 1.17e-6};
     case Kernel::kSweep128:
-      return {1.42e-6, 1.85e-6, 2.4e-6};
+      return {1.35e-6, 1.71e-6, 2.35e-6};
     case Kernel::kSweep128Single:
-      return {1.0e-6, 1.15e-6, 1.5e-6};
+      return {0.98e-6, 1.19e-6, 1.47e-6};
     case Kernel::kSweep256:
-      return {2.8e-6, 3.6e-6, 4.8e-6};
+      return {2.74e-6, 3.43e-6, 4.38e-6};
     case Kernel::kSweep256Single:
-      return {1.7e-6, 2.0e-6, 2.8e-6};
+      return {1.52e-6, 1.97e-6, 2.43e-6};
     default:
       return {};
   }
@@ -52,6 +53,22 @@ double modelled(Kernel kernel, Split split, const SweepShape& shape, int capabil
   const double splits = split == Split::kNone ? 2 : split == Split::kState ? 3 : 5;
   const double products = kChunk * (splits * keys * values + 32 * (keys + values));
   return (beside ? shape.blocks_per_multiprocessor : 1) * (fixed + products / rate);
+}
+
+// What a kernel that waits for memory reaches of a copy's bandwidth, measured likewise.
+double bandwidth_share(Kernel kernel, bool beside) {
+  switch (kernel) {
+    case Kernel::kSweep64:
+      return beside ? 0.965 : 1.0;
+    case Kernel::kSweep64Single:
+      return 0.96;
+    case Kernel::kSweep256Single:
+      return 0.95;
+    case Kernel::kSweep128Single:
+      return 0.985;
+    default:
+      return 0.99;
+  }
 }
 
 }  // namespace
@@ -76,9 +93,9 @@ double CostModel::product_seconds(bool beside) const {
 
 double CostModel::chunk_seconds(std::size_t items) const {
   const bool beside = items > static_cast<std::size_t>(items_alone());
-  const double products = product_seconds(beside);
-  return std::max(products,
-                  static_cast<double>(items) * bytes_per_chunk_ / limits_.bytes_per_second);
+  const double memory = static_cast<double>(items) * bytes_per_chunk_ /
+                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside));
+  return std::max(product_seconds(beside), memory);
 }
 
 double CostModel::seconds(std::span<const double> chunks) const {

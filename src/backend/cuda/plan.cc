@@ -36,7 +36,7 @@ bool copyable(const AttentionOperand& x, const AttentionProblem& p) {
   };
   return reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && fits(x.stride_token, true) &&
          fits(x.stride_head, p.heads > 1) &&
-         fits(x.stride_batch, p.cu_seqlens.empty() && p.sequences > 1);
+         fits(x.stride_batch, p.cu_seqlens.empty() && p.sequences > 1 && p.tokens > 0);
 }
 
 // What every kernel that works through work items can hold.

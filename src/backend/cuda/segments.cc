@@ -100,6 +100,25 @@ struct Cutter {
 
   void warm(std::int64_t runs, LaunchPlan& launch) const;
   void carry(std::int64_t length, LaunchPlan& launch) const;
+
+  // The shortest runs of one length of which there are no more than `runs`, or one a chain.
+  std::int64_t carry_length(std::int64_t runs) const {
+    std::int64_t low = 2, high = 2;
+    for (const Chain& chain : chains) high = std::max(high, chain.chunks);
+    while (low < high) {
+      const std::int64_t length = (low + high) / 2;
+      std::int64_t count = 0;
+      for (const Chain& chain : chains) {
+        count += std::max<std::int64_t>(1, (chain.chunks + length - 1) / length);
+      }
+      if (count > runs) {
+        low = length + 1;
+      } else {
+        high = length;
+      }
+    }
+    return low;
+  }
 };
 
 // Runs of equal cost, about `runs` of them: a chain whose states live long gets fewer.
@@ -211,18 +230,16 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
   TNL_TRY(check_options(options));
   const AttentionProblem& first = problems[launch.calls[0]];
   double bytes = 2.0 * kChunk * 2 * static_cast<double>(first.key_dim + first.value_dim);
-  // dk and dv of one sequence and head run side by side and share two of the eight tensors.
-  if (launch.calls.size() == 3) bytes *= 5.0 / 6.0;
+  // dk and dv of one sequence and head run side by side and share two of the eight tensors; two
+  // blocks a multiprocessor drift apart and do not.
+  if (launch.calls.size() == 3 && launch.kernel != Kernel::kSweep64) bytes *= 5.0 / 6.0;
   const CostModel model(launch.kernel, launch.split, limits, launch.blocks_per_item, bytes);
   const std::vector<Chain> chains = chains_of(problems, launch, options.horizon_bits);
   const Cutter cutter{problems, chains, model, limits};
   const std::string& forced = options.segments;
   const LaunchPlan empty = launch;
-  std::int64_t longest = 0, total = 0;
-  for (const Chain& chain : chains) {
-    longest = std::max(longest, chain.chunks);
-    total += chain.chunks;
-  }
+  std::int64_t longest = 0;
+  for (const Chain& chain : chains) longest = std::max(longest, chain.chunks);
 
   LaunchPlan best = empty;
   const auto consider = [&](LaunchPlan candidate) {
@@ -241,7 +258,9 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
     return {};
   }
   if (forced.empty() || forced == "plain" || longest < 4) cutter.plain(best);
-  if (forced != "plain" && longest >= 4 && !options.batch_invariant) {
+  // Runs are as many as multiprocessors: a kernel of which one holds two blocks loses there.
+  const bool cut = launch.kernel != Kernel::kSweep64 || !options.kernel.empty();
+  if (forced != "plain" && (cut || !forced.empty()) && longest >= 4 && !options.batch_invariant) {
     std::vector<std::int64_t> counts;
     if (options.runs > 0) {
       counts.push_back(options.runs);
@@ -260,9 +279,7 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
         cutter.warm(runs, candidate);
         consider(std::move(candidate));
       }
-      if (forced != "warm") {
-        consider_carry(std::max<std::int64_t>(2, (total + runs - 1) / runs));
-      }
+      if (forced != "warm") consider_carry(cutter.carry_length(runs));
     }
   }
   launch = std::move(best);

@@ -161,10 +161,12 @@ __device__ __forceinline__ void publish_scores(const float (&p)[32], const Decay
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int column = n + i / 2, r = i % 2;
-      const float x = p[4 * column + 2 * r] * decay.at(r - column, 0);
-      const float y = p[4 * column + 2 * r + 1] * decay.at(r - column, 1);
-      high[i] = E::pack(x, y);
-      if constexpr (kSplit) low[i] = E::pack(x - E::low(high[i]), y - E::high(high[i]));
+      const float x = p[4 * column + 2 * r], y = p[4 * column + 2 * r + 1];
+      const float f = decay.at(r - column, 0), g = decay.at(r - column, 1);
+      high[i] = E::pack(x * f, y * g);
+      if constexpr (kSplit) {
+        low[i] = E::pack(fmaf(x, f, -E::low(high[i])), fmaf(y, g, -E::high(high[i])));
+      }
     }
     const std::uint32_t address = tile + at.row_offset() + (((n + at.matrix / 2) ^ at.row) * 16);
     ptx::store_matrix(address, high);

@@ -64,10 +64,12 @@ Status run_general(const AttentionProblem& problem, std::span<const std::int64_t
 Status run_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
                 cudaStream_t stream, const StepOptions& options = {});
 
-// S of slot j becomes S of slot j plus factor · S of slot j - 1, along each chain.
+// S of slot j becomes S of slot j plus factor · S of slot j - 1, along each chain. The chains are
+// read from `on_device`, or where that is nullptr travel as arguments, at most kInlineScans.
 // early: start before the kernel ahead has ended and wait for it there, as sm_90 code can.
-Status run_scan(const ScanItem* scans, int count, float4* slots, std::int64_t vectors_per_slot,
-                bool early, cudaStream_t stream);
+inline constexpr std::size_t kInlineScans = 256;
+Status run_scan(std::span<const ScanItem> scans, const ScanItem* on_device, float4* slots,
+                std::int64_t vectors_per_slot, bool early, cudaStream_t stream);
 
 // Copies bytes of the host into device memory as arguments of a kernel: ordered on the stream, and
 // safe to record in a graph.

@@ -1,10 +1,9 @@
 // From a plan to launches.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <type_traits>
 #include <vector>
 
-#include "backend/cuda/lightning/dependent_launch.h"
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/lightning/params.cuh"
 #include "backend/cuda/lightning/row_params.cuh"
@@ -94,11 +93,13 @@ void fill_rest(const AttentionProblem& p, Call& call) {
   call.decay_state_out = p.decay_state_out;
 }
 
-Status fill_call(const AttentionProblem& p, SweepCall& call) {
-  TNL_TRY(encode_operand(p, p.q, p.key_dim, call.q));
-  TNL_TRY(encode_operand(p, p.k, p.key_dim, call.k));
-  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.v));
-  TNL_TRY(encode_operand(p, p.o, p.value_dim, call.o));
+Status fill_call(const AttentionProblem& p, const SweepShape& shape, SweepCall& call) {
+  call.whole_tiles = p.key_dim % kTile == 0 && p.value_dim % kTile == 0;
+  const int keys = call.whole_tiles ? shape.key_tiles : 0;
+  TNL_TRY(encode_operand(p, p.q, p.key_dim, keys, call.q));
+  TNL_TRY(encode_operand(p, p.k, p.key_dim, keys, call.k));
+  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.whole_tiles ? shape.workers : 0, call.v));
+  TNL_TRY(encode_operand(p, p.o, p.value_dim, 0, call.o));
   call.o_data = p.o.data;
   call.o_stride_batch = p.o.stride_batch;
   call.o_stride_token = p.o.stride_token;
@@ -107,7 +108,7 @@ Status fill_call(const AttentionProblem& p, SweepCall& call) {
   return {};
 }
 
-Status fill_call(const AttentionProblem& p, RowCall& call) {
+void fill_call(const AttentionProblem& p, RowCall& call) {
   const std::int64_t size = p.dtype == DType::kF32 ? 4 : 2;
   const auto operand = [size](const AttentionOperand& x) {
     return RowOperand{static_cast<char*>(x.data), size * x.stride_batch, size * x.stride_token,
@@ -118,20 +119,21 @@ Status fill_call(const AttentionProblem& p, RowCall& call) {
   call.v = operand(p.v);
   call.o = operand(p.o);
   fill_rest(p, call);
-  return {};
 }
 
+// Always behind the end of the kernel ahead in the stream: blocks that start early are dealt to the
+// multiprocessors in another order, and those that share what they read then meet in the cache less
+// often (docs/kernels/sweep.md).
 template <class Params>
 Status launch_sweep(void (*function)(Params), const SweepShape& shape, Params& params,
-                    std::size_t items, bool early, cudaStream_t stream) {
+                    std::size_t items, cudaStream_t stream) {
   if (items == 0) return {};
-  const DependentLaunch launch(dim3(static_cast<unsigned>(items * params.blocks_per_item)),
-                               dim3(static_cast<unsigned>(shape.threads)), shape.shared_bytes,
-                               early, stream);
+  const dim3 grid(static_cast<unsigned>(items * params.blocks_per_item));
   void* arguments[] = {&params};
-  return cuda_status(
-      cudaLaunchKernelExC(&launch.config(), reinterpret_cast<const void*>(function), arguments),
-      "launching the attention sweep");
+  return cuda_status(cudaLaunchKernel(reinterpret_cast<const void*>(function), grid,
+                                      dim3(static_cast<unsigned>(shape.threads)), arguments,
+                                      shape.shared_bytes, stream),
+                     "launching the attention sweep");
 }
 
 // The tables of one launch, one after the other in the workspace as table_bytes counts them.
@@ -142,9 +144,10 @@ struct Tables {
   float4* slots = nullptr;
   std::vector<unsigned char> bytes;
 
+  std::vector<HeadDecay> heads;
+
   Tables(const AttentionProblem& problem, const LaunchPlan& launch, char* workspace)
-      : at_(workspace) {
-    std::vector<HeadDecay> heads(problem.heads);
+      : heads(problem.heads), at_(workspace) {
     for (std::int64_t h = 0; h < problem.heads; ++h) heads[h] = head_decay(problem.log_decay[h]);
     decay = append(heads);
     if (!launch.uniform) main = append(launch.main);
@@ -164,54 +167,144 @@ struct Tables {
   char* at_;
 };
 
-template <class Params>
-Status run_sweep(void (*function)(Params), std::span<const AttentionProblem> problems,
-                 const LaunchPlan& launch, char* workspace, bool tables_ready,
-                 cudaStream_t stream) {
+// The arguments that all launches of a plan share, and what room they leave for tables.
+class Arguments {
+ public:
+  explicit Arguments(std::size_t calls) : used_(calls * sizeof(SweepCall)) {}
+  SweepParams params{};
+
+  SweepCall& call(int i) { return reinterpret_cast<SweepCall*>(params.data)[i]; }
+  template <class T>
+  bool fits(std::size_t count) const {
+    return used_ + count * sizeof(T) <= sizeof(params.data);
+  }
+  template <class T>
+  std::int16_t append(const std::vector<T>& table) {
+    const std::size_t at = used_;
+    std::memcpy(params.data + at, table.data(), table.size() * sizeof(T));
+    used_ += table.size() * sizeof(T);
+    return static_cast<std::int16_t>(at);
+  }
+  // In place of the items appended before.
+  void set_items(const std::vector<PackedItem>& items) {
+    const std::size_t before = used_;
+    params.items_offset = append(items);
+    used_ = before;
+  }
+
+ private:
+  std::size_t used_;
+};
+
+// Nothing if a number does not fit.
+std::vector<PackedItem> pack(const std::vector<WorkItem>& items) {
+  std::vector<PackedItem> packed;
+  for (const WorkItem& item : items) {
+    PackedItem& p = packed.emplace_back();
+    p = {item.row,
+         item.tokens,
+         static_cast<std::uint16_t>(item.warm_chunks),
+         static_cast<std::uint16_t>(item.head),
+         static_cast<std::uint16_t>(item.sequence),
+         static_cast<std::uint16_t>(item.call),
+         static_cast<std::int16_t>(item.state_in),
+         static_cast<std::int16_t>(item.state_out)};
+    if (p.warm_chunks != item.warm_chunks || p.head != item.head || p.sequence != item.sequence ||
+        p.state_in != item.state_in || p.state_out != item.state_out) {
+      return {};
+    }
+  }
+  return packed;
+}
+
+Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& launch,
+                 char* workspace, bool tables_ready, cudaStream_t stream) {
   const AttentionProblem& first = problems[launch.calls[0]];
   const SweepShape shape = sweep_shape(launch.kernel, launch.split);
-  Params params{};
+  const SweepFunction function = sweep_function(launch.kernel, first.dtype, launch.split);
+  Arguments arguments(launch.calls.size());
+  SweepParams& params = arguments.params;
   params.call_count = static_cast<std::int32_t>(launch.calls.size());
   for (int i = 0; i < params.call_count; ++i) {
-    TNL_TRY(fill_call(problems[launch.calls[i]], params.calls[i]));
+    TNL_TRY(fill_call(problems[launch.calls[i]], shape, arguments.call(i)));
+  }
+  params.heads = static_cast<std::int32_t>(first.heads);
+  params.tokens = static_cast<std::int32_t>(first.tokens);
+  params.blocks_per_item = static_cast<std::int16_t>(launch.blocks_per_item);
+  params.value_tiles = static_cast<std::int16_t>(launch.value_tiles);
+  params.packed = !first.cu_seqlens.empty();
+
+  const Tables tables(first, launch, workspace);
+  params.slots = tables.slots;
+  const bool inline_decay = arguments.fits<HeadDecay>(tables.heads.size());
+  if (inline_decay) params.decay_offset = arguments.append(tables.heads);
+  bool inline_items = false;
+  std::vector<PackedItem> main, state_pass;
+  if (!launch.uniform && inline_decay && launch.scans.size() <= kInlineScans &&
+      arguments.fits<PackedItem>(std::max(launch.main.size(), launch.state_pass.size()))) {
+    main = pack(launch.main);
+    state_pass = pack(launch.state_pass);
+    inline_items =
+        main.size() == launch.main.size() && state_pass.size() == launch.state_pass.size();
+  }
+  if (!inline_decay) params.decay = tables.decay;
+  const bool in_memory = !inline_decay || (!launch.uniform && !inline_items);
+  if (in_memory && !tables_ready) {
+    TNL_TRY(upload(workspace, tables.bytes.data(), tables.bytes.size(), stream));
+  }
+  if (!launch.state_pass.empty()) {
+    if (inline_items) {
+      arguments.set_items(state_pass);
+    } else {
+      params.work = tables.state_pass;
+    }
+    TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), stream));
+    TNL_TRY(run_scan(launch.scans, inline_items ? nullptr : tables.scans, params.slots,
+                     static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), true, stream));
+  }
+  if (inline_items) {
+    arguments.set_items(main);
+  } else {
+    params.work = launch.uniform ? nullptr : tables.main;
+  }
+  return launch_sweep(function, shape, params, launch.main.size(), stream);
+}
+
+// The kernels that copy their operands row by row; their tables are uploaded.
+Status run_rows(std::span<const AttentionProblem> problems, const LaunchPlan& launch,
+                char* workspace, bool tables_ready, cudaStream_t stream) {
+  const AttentionProblem& first = problems[launch.calls[0]];
+  const SweepShape shape = sweep_shape(launch.kernel, launch.split);
+  const RowFunction function = row_function(launch.kernel, first.dtype, launch.split);
+  // Not in prepare_kernels: where only PTX fits the device, touching a kernel compiles it.
+  TNL_TRY(raise_shared_limit(reinterpret_cast<const void*>(function), shape));
+  RowParams params{};
+  params.call_count = static_cast<std::int32_t>(launch.calls.size());
+  for (int i = 0; i < params.call_count; ++i) {
+    fill_call(problems[launch.calls[i]], params.calls[i]);
   }
   params.heads = static_cast<std::int32_t>(first.heads);
   params.tokens = static_cast<std::int32_t>(first.tokens);
   params.blocks_per_item = launch.blocks_per_item;
   params.value_tiles = launch.value_tiles;
-
   const Tables tables(first, launch, workspace);
-  if (first.heads <= kInlineHeads) {
-    std::memcpy(params.inline_decay, tables.bytes.data(), first.heads * sizeof(HeadDecay));
+  params.slots = tables.slots;
+  if (tables.heads.size() <= kInlineHeads) {
+    std::copy(tables.heads.begin(), tables.heads.end(), params.inline_decay);
   } else {
     params.decay = tables.decay;
   }
-  params.slots = tables.slots;
-  const bool needed = !launch.uniform || params.decay != nullptr;
-  const bool tables_come = needed && !tables_ready;
-  if (tables_come) {
+  if (!tables_ready && (!launch.uniform || params.decay != nullptr)) {
     TNL_TRY(upload(workspace, tables.bytes.data(), tables.bytes.size(), stream));
   }
-  // Only sm_90 code can start before its tables are there and wait for them.
-  constexpr bool kWaits = std::is_same_v<Params, SweepParams>;
-  const auto await_tables = [&](bool wait) {
-    if constexpr (kWaits) params.await_tables = wait;
-  };
-  await_tables(tables_come);
-  bool early = kWaits && tables_come;
   if (!launch.state_pass.empty()) {
     params.work = tables.state_pass;
-    TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), early, stream));
-    TNL_TRY(run_scan(tables.scans, static_cast<int>(launch.scans.size()), params.slots,
-                     static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), kWaits,
-                     stream));
-    // By the time a block of the main pass can start, every one of the state pass has: the tables
-    // are there. It waits for the states themselves where it reads them.
-    await_tables(false);
-    early = kWaits;
+    TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), stream));
+    TNL_TRY(run_scan(launch.scans, tables.scans, params.slots,
+                     static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), false, stream));
   }
   params.work = launch.uniform ? nullptr : tables.main;
-  return launch_sweep(function, shape, params, launch.main.size(), early, stream);
+  return launch_sweep(function, shape, params, launch.main.size(), stream);
 }
 
 }  // namespace
@@ -241,17 +334,8 @@ Status run_attention(std::span<const AttentionProblem> problems, const Plan& pla
     if (launch.kernel == Kernel::kGeneral) {
       TNL_TRY(run_general(problems[launch.calls[0]], {}, stream));
     } else {
-      const DType dtype = problems[launch.calls[0]].dtype;
-      if (is_row_kernel(launch.kernel)) {
-        const RowFunction function = row_function(launch.kernel, dtype, launch.split);
-        // Not in prepare_kernels: where only PTX fits the device, touching a kernel compiles it.
-        TNL_TRY(raise_shared_limit(reinterpret_cast<const void*>(function),
-                                   sweep_shape(launch.kernel, launch.split)));
-        TNL_TRY(run_sweep(function, problems, launch, at, tables_ready, stream));
-      } else {
-        TNL_TRY(run_sweep(sweep_function(launch.kernel, dtype, launch.split), problems, launch, at,
-                          tables_ready, stream));
-      }
+      TNL_TRY(is_row_kernel(launch.kernel) ? run_rows(problems, launch, at, tables_ready, stream)
+                                           : run_sweep(problems, launch, at, tables_ready, stream));
       at += launch_workspace(launch, problems[0].heads);
     }
   }

@@ -24,11 +24,12 @@ struct RowCall {
   bool reverse, state_enters_undecayed, decay_state_out;
 };
 
-// As SweepParams.
+inline constexpr int kInlineHeads = 64;
+
 struct RowParams {
   RowCall calls[kMaxCalls];
   HeadDecay inline_decay[kInlineHeads];
-  const HeadDecay* decay;
+  const HeadDecay* decay;  // [heads]; nullptr: in inline_decay
   const WorkItem* work;
   float4* slots;
   std::int32_t call_count, heads, tokens;

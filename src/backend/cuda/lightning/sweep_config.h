@@ -37,6 +37,10 @@ struct SweepConfig {
   static constexpr int kScoreBuffers = kScorers > 0 ? 2 : kWorkers;
   static constexpr int kScoreBytes = (kSplit == Split::kAll ? 2 : 1) * kTileBytes;
 
+  // With S as a whole operand in registers a worker overlaps the chunks, with two output tiles.
+  static constexpr bool kPipelined = kScorers > 0 && kKeyTiles <= 2;
+  static constexpr int kOutputTiles = kPipelined ? 2 : 1;
+
   static constexpr int kThreads = (kWorkers + kScorers + 1) * 128;
   static constexpr int kWorkerRegisters = kWorkers > 1 && kScorers > 0 ? 208
                                           : kBlocksPerSm > 1           ? 232
@@ -47,7 +51,8 @@ struct SweepConfig {
   // Tiles start at multiples of 1024; the tables and barriers are static shared memory.
   static constexpr int kScoresOffset = kStages * kStageBytes;
   static constexpr int kOutputOffset = kScoresOffset + kScoreBuffers * kScoreBytes;
-  static constexpr std::size_t kSharedBytes = 1024 + kOutputOffset + kWorkers * kTileBytes;
+  static constexpr std::size_t kSharedBytes =
+      1024 + kOutputOffset + kWorkers * kOutputTiles * kTileBytes;
 };
 
 // Two tiles of V a multiprocessor: the least traffic between it and the L2 cache.

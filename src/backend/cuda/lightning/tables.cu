@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "backend/cuda/lightning/dependent_launch.h"
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/ptx/sync.cuh"
 #include "core/try.h"
@@ -11,41 +10,28 @@ namespace tnl::cuda {
 
 namespace {
 
-// What fits a kernel's arguments: everywhere, and with CUDA 12.1 or later.
-constexpr std::size_t kSmallPayload = 3840, kLargePayload = 32256;
+constexpr std::size_t kPayloadBytes = 3840;  // what fits a kernel's arguments everywhere
 
-template <std::size_t kBytes>
 struct Payload {
-  alignas(16) std::uint32_t words[kBytes / 4];
+  alignas(16) std::uint32_t words[kPayloadBytes / 4];
 };
 
-template <std::size_t kBytes>
-__global__ void upload_kernel(const __grid_constant__ Payload<kBytes> payload,
-                              std::uint32_t* destination, int words) {
-  ptx::launch_next_grid();
-  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < words; i += gridDim.x * blockDim.x) {
-    destination[i] = payload.words[i];
-  }
-}
+struct InlineScans {
+  ScanItem items[kInlineScans];
+};
 
-template <std::size_t kBytes>
-Status upload_part(void* destination, const void* source, std::size_t bytes, cudaStream_t stream) {
-  constexpr int kThreads = 256;
-  Payload<kBytes> payload;
-  std::memcpy(payload.words, source, bytes);
-  const int words = static_cast<int>(bytes / 4), blocks = (words + kThreads - 1) / kThreads;
-  upload_kernel<kBytes>
-      <<<blocks, kThreads, 0, stream>>>(payload, static_cast<std::uint32_t*>(destination), words);
-  return cuda_status(cudaGetLastError(), "uploading a table");
+__global__ void upload_kernel(const __grid_constant__ Payload payload, std::uint32_t* destination,
+                              int words) {
+  for (int i = threadIdx.x; i < words; i += blockDim.x) destination[i] = payload.words[i];
 }
 
 // One thread owns four elements of the states of one chain and walks along it. The loads of a group
 // do not depend on the sum, so they are in flight together.
-__global__ void scan_kernel(const ScanItem* scans, float4* slots, std::int64_t vectors_per_slot) {
+__global__ void scan_kernel(const __grid_constant__ InlineScans inline_scans, const ScanItem* scans,
+                            float4* slots, std::int64_t vectors_per_slot) {
   constexpr int kGroup = 8;
-  ptx::launch_next_grid();
   ptx::wait_for_previous_grid();
-  const ScanItem scan = scans[blockIdx.y];
+  const ScanItem scan = scans != nullptr ? scans[blockIdx.y] : inline_scans.items[blockIdx.y];
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= vectors_per_slot) return;
   float4* at = slots + scan.first_slot * vectors_per_slot + i;
@@ -79,24 +65,35 @@ Status cuda_status(cudaError_t error, const char* what) {
 }
 
 Status upload(void* destination, const void* source, std::size_t bytes, cudaStream_t stream) {
-  for (std::size_t done = 0; done < bytes; done += kLargePayload) {
-    const std::size_t part = std::min(kLargePayload, bytes - done);
-    void* to = static_cast<char*>(destination) + done;
-    const void* from = static_cast<const char*>(source) + done;
-    TNL_TRY(part <= kSmallPayload ? upload_part<kSmallPayload>(to, from, part, stream)
-                                  : upload_part<kLargePayload>(to, from, part, stream));
+  for (std::size_t done = 0; done < bytes; done += kPayloadBytes) {
+    const std::size_t part = std::min(kPayloadBytes, bytes - done);
+    Payload payload;
+    std::memcpy(payload.words, static_cast<const char*>(source) + done, part);
+    upload_kernel<<<1, 256, 0, stream>>>(
+        payload, reinterpret_cast<std::uint32_t*>(static_cast<char*>(destination) + done),
+        static_cast<int>(part / 4));
+    TNL_TRY(cuda_status(cudaGetLastError(), "uploading a table"));
   }
   return {};
 }
 
-Status run_scan(const ScanItem* scans, int count, float4* slots, std::int64_t vectors_per_slot,
-                bool early, cudaStream_t stream) {
+Status run_scan(std::span<const ScanItem> scans, const ScanItem* on_device, float4* slots,
+                std::int64_t vectors_per_slot, bool early, cudaStream_t stream) {
   constexpr int kThreads = 128;
-  const dim3 grid(static_cast<unsigned>((vectors_per_slot + kThreads - 1) / kThreads),
-                  static_cast<unsigned>(count));
-  const DependentLaunch launch(grid, dim3(kThreads), 0, early, stream);
+  InlineScans inline_scans{};
+  if (on_device == nullptr) std::copy(scans.begin(), scans.end(), inline_scans.items);
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>((vectors_per_slot + kThreads - 1) / kThreads),
+                        static_cast<unsigned>(scans.size()));
+  config.blockDim = dim3(kThreads);
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = early ? 1 : 0;
   return cuda_status(
-      cudaLaunchKernelEx(&launch.config(), scan_kernel, scans, slots, vectors_per_slot),
+      cudaLaunchKernelEx(&config, scan_kernel, inline_scans, on_device, slots, vectors_per_slot),
       "launching the scan over segment states");
 }
 

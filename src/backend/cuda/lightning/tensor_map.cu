@@ -29,7 +29,7 @@ Result<decltype(&cuTensorMapEncodeTiled)> encoder() {
 }  // namespace
 
 Status encode_operand(const AttentionProblem& problem, const AttentionOperand& operand,
-                      std::int64_t columns, CUtensorMap& map) {
+                      std::int64_t columns, int tiles, CUtensorMap& map) {
   static const auto encode = encoder();
   if (!encode.ok()) return encode.status();
   const bool packed = !problem.cu_seqlens.empty();
@@ -40,19 +40,22 @@ Status encode_operand(const AttentionProblem& problem, const AttentionOperand& o
   const auto stride = [](std::int64_t length, std::int64_t elements) {
     return static_cast<cuuint64_t>(length > 1 ? 2 * elements : 16);
   };
-  const cuuint64_t shape[4] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(tokens),
+  const std::int64_t width = tiles > 0 ? kTile : columns;
+  const cuuint64_t shape[5] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(tokens),
+                               static_cast<cuuint64_t>(columns / width),
                                static_cast<cuuint64_t>(problem.heads),
                                static_cast<cuuint64_t>(batches)};
-  const cuuint64_t strides[3] = {stride(tokens, operand.stride_token),
+  const cuuint64_t strides[4] = {stride(tokens, operand.stride_token), 2 * kTile,
                                  stride(problem.heads, operand.stride_head),
                                  stride(batches, operand.stride_batch)};
-  const cuuint32_t box[4] = {kTile, kChunk, 1, 1}, steps[4] = {1, 1, 1, 1};
+  const cuuint32_t box[5] = {kTile, kChunk, static_cast<cuuint32_t>(std::max(tiles, 1)), 1, 1};
+  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
   const auto type = problem.dtype == DType::kBF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
                                                   : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
   // A row of one tile is 128 bytes; where a head has more, its neighbour is wanted next.
   const auto promotion =
       columns <= kTile ? CU_TENSOR_MAP_L2_PROMOTION_L2_128B : CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
-  const CUresult result = (*encode)(&map, type, 4, operand.data, shape, strides, box, steps,
+  const CUresult result = (*encode)(&map, type, 5, operand.data, shape, strides, box, steps,
                                     CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                                     promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS) {

@@ -26,4 +26,13 @@ struct WorkItem {
   std::int32_t state_out = kNoState;  // likewise
 };
 
+// The same in fewer bytes, for a table that travels among the kernel's arguments; `batch` follows
+// from the sequence.
+struct PackedItem {
+  std::int32_t row, tokens;
+  std::uint16_t warm_chunks, head, sequence, call;
+  std::int16_t state_in, state_out;
+};
+static_assert(sizeof(PackedItem) == 20);
+
 }  // namespace tnl::cuda

@@ -1,83 +1,19 @@
-// The math warpgroups of the sweep: workers, which own a tile of V, and the scorer, which computes
-// P for them where the configuration has one.
+// A worker of the sweep: the warpgroup that owns one tile of V and the state Sᵀ[64, K].
 #pragma once
 
-#include "backend/cuda/lightning/fragments.cuh"
+#include "backend/cuda/lightning/block.cuh"
 #include "backend/cuda/ptx/tma.cuh"
 #include "backend/cuda/tile/state_io.cuh"
 
 namespace tnl::cuda {
 
-// What every role of a block knows.
-template <class Config>
-struct Block {
-  const SweepParams& params;
-  const SweepCall& call;
-  const WorkItem& item;
-  const DecayTable& table;
-  const RingBarriers<Config::kStages>& ring;  // q, k, v
-  const RingBarriers<2>& scores;              // P, where a scorer makes it
-  std::uint32_t tiles;                        // start of the stages
-  int chunks, last_tokens;                    // of the last chunk
-
-  __device__ __forceinline__ std::uint32_t stage(int i) const {
-    return tiles + i * Config::kStageBytes;
-  }
-  __device__ __forceinline__ std::uint32_t scores_tile(int i) const {
-    return tiles + Config::kScoresOffset + i * Config::kScoreBytes;
-  }
-  // Waits for a chunk and clears its rows that hold no token.
-  __device__ __forceinline__ void await(RingPosition<Config::kStages> at, bool last, int barrier,
-                                        int thread) const {
-    ptx::mbarrier_wait(ring.full_at(at.stage), at.parity);
-    if (last && last_tokens < kChunk) {
-      clear_missing_rows<Config>(stage(at.stage), last_tokens, call.reverse, thread);
-      ptx::named_barrier(barrier, 128);
-    }
-  }
-};
-
-// Computes P of chunk after chunk, up to two ahead of the workers.
 template <class T, class Config>
-__device__ __forceinline__ void score_chunks(const Block<Config>& block) {
-  const Lane at(threadIdx.x % 128);
-  constexpr int kBarrier = 1 + Config::kWorkers;
-  const ScoreDecay<true> decay(block.table, at);
-  RingPosition<Config::kStages> ring;
-  RingPosition<2> buffer;
-  float p[32];
-  for (int c = 0; c < block.item.warm_chunks; ++c, ring.advance()) {
-    ptx::mbarrier_wait(block.ring.full_at(ring.stage), ring.parity);
-    if (at.lane == 0) ptx::mbarrier_arrive(block.ring.empty_at(ring.stage));
-  }
-  const int outputs = block.chunks - block.item.warm_chunks;
-#pragma unroll 1
-  for (int c = 0; c < outputs; ++c, ring.advance(), buffer.advance()) {
-    block.await(ring, c + 1 == outputs, kBarrier, at.thread);
-    const std::uint32_t q = block.stage(ring.stage);
-    ptx::wgmma_pin(p);
-    ptx::wgmma_fence();
-    Products<T, Config>::scores(p, q, q + Config::kKeyBytes);
-    ptx::wgmma_commit();
-    if (c >= 2) ptx::mbarrier_wait(block.scores.empty_at(buffer.stage), buffer.parity ^ 1);
-    ptx::wgmma_wait<0>();
-    ptx::wgmma_pin(p);
-    if (at.lane == 0) ptx::mbarrier_arrive(block.ring.empty_at(ring.stage));
-    publish_scores<Element<T>, Config::kSplit == Split::kAll>(
-        p, decay, block.scores_tile(buffer.stage), Config::kTileBytes, at);
-    ptx::fence_proxy_async();
-    __syncwarp();
-    if (at.lane == 0) ptx::mbarrier_arrive(block.scores.full_at(buffer.stage));
-  }
-}
-
-template <class T, class Config>
-__device__ __forceinline__ void compute_chunks(const Block<Config>& block, int worker,
-                                               int value_tile) {
+__device__ __forceinline__ void compute_chunks(const Block<Config>& block, int worker) {
   const SweepParams& params = block.params;
-  const SweepCall& call = block.call;
+  const SweepCall& call = block.call();
   const WorkItem& item = block.item;
-  const DecayTable& table = block.table;
+  const DecayTable& table = block.table();
+  const int value_tile = block.first_value_tile + worker;
   const int chunks = block.chunks, last_tokens = block.last_tokens;
   using E = Element<T>;
   using P = Products<T, Config>;
@@ -87,12 +23,15 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   constexpr bool kSplitAll = Config::kSplit == Split::kAll;
   // With K = 256 the operands of O = S q are converted in two parts, or the registers run out.
   constexpr int kParts = Config::kKeyTiles > 2 ? (kSplitState ? 4 : 2) : 1;
-  constexpr bool kPipelined = Config::kScorers > 0 && kParts == 1;
+  constexpr bool kPipelined = Config::kPipelined;
+  // S as an operand before the weighted V, where the registers suffice for V Pᵀ still under way.
+  constexpr bool kStateFirst = Config::kWorkers == 1;
   // A worker that computes P itself and has registers to spare keeps its decay there.
   constexpr bool kDecayInRegisters = Config::kKeyTiles == 1;
   const Lane at(threadIdx.x % 128);
   const int barrier = 1 + worker;
-  const std::uint32_t output_tile = block.tiles + Config::kOutputOffset + worker * kTileBytes;
+  const std::uint32_t output_tile =
+      block.tiles + Config::kOutputOffset + worker * Config::kOutputTiles * kTileBytes;
   const std::uint32_t v_offset =
       2 * Config::kKeyBytes + worker * kTileBytes + at.transposed_offset();
   const bool partial = last_tokens < kChunk;
@@ -101,10 +40,13 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   std::uint32_t v[16], weighted[16];
   const bool undecayed = load_state<Config::kKeyTiles>(s, params, call, item, value_tile, at);
 
-  auto load_values = [&](std::uint32_t stage) {
+  auto load_tile = [&](std::uint32_t(&to)[16], std::uint32_t stage) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) ptx::load_matrix_transposed(v + 4 * i, stage + v_offset + i * 2048);
+    for (int i = 0; i < 4; ++i) {
+      ptx::load_matrix_transposed(to + 4 * i, stage + v_offset + i * 2048);
+    }
   };
+  auto load_values = [&](std::uint32_t stage) { load_tile(v, stage); };
   // Vᵀ with column j times its decay up to the end of the chunk; with `rounded`, what that lost.
   auto weigh = [&](std::uint32_t(&w)[16], const std::uint32_t(&v)[16], bool last,
                    const std::uint32_t* rounded) {
@@ -113,9 +55,10 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
       const float2 f = factors[4 * (2 * (i / 4) + ((i & 2) ? 1 : 0))];
-      const float low = E::low(v[i]) * f.x, high = E::high(v[i]) * f.y;
-      w[i] = rounded ? E::pack(low - E::low(rounded[i]), high - E::high(rounded[i]))
-                     : E::pack(low, high);
+      // The remainder of the exact product: one rounding, whatever the compiler would contract.
+      w[i] = rounded ? E::pack(fmaf(E::low(v[i]), f.x, -E::low(rounded[i])),
+                               fmaf(E::high(v[i]), f.y, -E::high(rounded[i])))
+                     : E::pack(E::low(v[i]) * f.x, E::high(v[i]) * f.y);
     }
   };
   auto decay_state = [&](bool first, bool last) {
@@ -125,42 +68,55 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     ptx::wgmma_pin(s);
   };
   // Sᵀ = λ^n Sᵀ + (Vᵀ · decay) k, in flight when this returns.
+  std::uint32_t lost[kSplitAll ? 16 : 1];
   auto update_state = [&](std::uint32_t stage, bool first, bool last) {
     load_values(stage);
     weigh(weighted, v, last, nullptr);
+    if constexpr (kSplitAll) weigh(lost, v, last, weighted);
     decay_state(first, last);
     ptx::wgmma_fence();
     P::state(s, weighted, stage + Config::kKeyBytes);
-    if constexpr (kSplitAll) {
-      std::uint32_t remainder[16];
-      weigh(remainder, v, last, weighted);
-      ptx::wgmma_fence();
-      P::state(s, remainder, stage + Config::kKeyBytes);
-    }
+    if constexpr (kSplitAll) P::state(s, lost, stage + Config::kKeyBytes);
     ptx::wgmma_commit();
   };
-  // O = bf16(Sᵀ) qᵀ, in flight when this returns.
+  auto state_updated = [&] {  // behind the wait for it
+    ptx::wgmma_pin(s);
+    ptx::wgmma_pin(weighted);
+    if constexpr (kSplitAll) ptx::wgmma_pin(lost);
+  };
+  // O = bf16(Sᵀ) qᵀ, in flight when this returns, or done where it takes several parts.
+  constexpr int kPart = kState / 2 / kParts;  // registers of one part as an operand
+  std::uint32_t operand[kPart], remainder[kSplitState ? kPart : 1];
+  auto prepare_state = [&](int part) {
+    const float* x = s + 2 * part * kPart;
+#pragma unroll
+    for (int i = 0; i < kPart; ++i) {
+      operand[i] = E::pack(x[2 * i], x[2 * i + 1]);
+      if constexpr (kSplitState) {
+        remainder[i] = E::pack(x[2 * i] - E::low(operand[i]), x[2 * i + 1] - E::high(operand[i]));
+      }
+    }
+  };
+  auto state_read = [&] {  // behind the wait for it
+    ptx::wgmma_pin(o);
+    ptx::wgmma_pin(operand);
+    if constexpr (kSplitState) ptx::wgmma_pin(remainder);
+  };
   auto read_state = [&](std::uint32_t stage) {
-    constexpr int kPart = kState / 2 / kParts;  // registers of one part as an operand
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
-      std::uint32_t a[kPart], b[kPart];
-      const float* x = s + 2 * part * kPart;
-#pragma unroll
-      for (int i = 0; i < kPart; ++i) a[i] = E::pack(x[2 * i], x[2 * i + 1]);
+      prepare_state(part);
       ptx::wgmma_pin(o);
       ptx::wgmma_fence();
-      P::query(o, a, stage, part * kPart / 4, kPart / 4, part > 0);
+      P::query(o, operand, stage, part * kPart / 4, kPart / 4, part > 0);
       if constexpr (kSplitState) {
-#pragma unroll
-        for (int i = 0; i < kPart; ++i) {
-          b[i] = E::pack(x[2 * i] - E::low(a[i]), x[2 * i + 1] - E::high(a[i]));
-        }
-        ptx::wgmma_fence();
-        P::query(o, b, stage, part * kPart / 4, kPart / 4, true);
+        P::query(o, remainder, stage, part * kPart / 4, kPart / 4, true);
       }
       ptx::wgmma_commit();
-      if constexpr (kParts > 1) ptx::wgmma_wait<0>();
+      if constexpr (kParts > 1) {
+        ptx::wgmma_wait<0>();
+        state_read();
+      }
     }
   };
   auto scale_output = [&](bool first) {
@@ -176,7 +132,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     }
     ptx::wgmma_pin(o);
   };
-  auto stage_output = [&] {
+  auto stage_output = [&] {  // where the next chunk's products do not hide it
 #pragma unroll
     for (int n = 0; n < 8; n += 2) {
       std::uint32_t a[4];
@@ -190,69 +146,89 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   };
 
   // The output tile is in shared memory: to the tensor with it.
-  auto store_output = [&](int c, bool last) {
+  auto store_output = [&](int c, bool last, std::uint32_t tile) {
     const int row = item.row + (call.reverse ? -(c + 1) : c) * kChunk;
     if (last && partial) {
-      store_rows(call, item, output_tile, row, value_tile, last_tokens, at.thread);
+      store_rows(call, item, tile, row, value_tile, last_tokens, at.thread);
     } else if (at.thread == 0) {
-      ptx::tma_store(&call.o, output_tile, {value_tile * kTile, row, item.head, item.batch});
+      ptx::tma_store(&call.o, tile, {value_tile * kTile, row, 0, item.head, item.batch});
       ptx::bulk_commit();
     }
   };
 
   RingPosition<Config::kStages> ring;
+  RingPosition<2> buffer;
   auto release = [&] {  // this warp has read all it needs of the stage
-    if (at.lane == 0) ptx::mbarrier_arrive(block.ring.empty_at(ring.stage));
+    if (at.lane == 0) ptx::mbarrier_arrive(block.shared.ring.empty_at(ring.stage));
+  };
+  auto release_scores = [&] {
+    if (at.lane == 0) ptx::mbarrier_arrive(block.shared.scores.empty_at(buffer.stage));
   };
 
   int c = 0;
-  for (; c < item.warm_chunks; ++c) {
-    block.await(ring, false, barrier, at.thread);
-    update_state(block.stage(ring.stage), c == 0, false);
-    ptx::wgmma_wait<0>();
-    ptx::wgmma_pin(s);
-    release();
-    ring.advance();
+  if (item.warm_chunks > 0) {
+    // The next chunk's operands are made while the products of this one run.
+    std::uint32_t next[16], next_lost[kSplitAll ? 16 : 1];
+    auto prepare = [&](std::uint32_t(&w)[16], std::uint32_t(&low)[kSplitAll ? 16 : 1],
+                       RingPosition<Config::kStages> from) {
+      block.await(from, false, barrier, at.thread);
+      std::uint32_t raw[16];
+      load_tile(raw, block.stage(from.stage));
+      weigh(w, raw, false, nullptr);
+      if constexpr (kSplitAll) weigh(low, raw, false, w);
+    };
+    prepare(weighted, lost, ring);
+#pragma unroll 1
+    for (; c < item.warm_chunks; ++c) {
+      const std::uint32_t k = block.stage(ring.stage) + Config::kKeyBytes;
+      decay_state(c == 0, false);
+      ptx::wgmma_fence();
+      P::state(s, weighted, k);
+      if constexpr (kSplitAll) P::state(s, lost, k);
+      ptx::wgmma_commit();
+      if (c + 1 < item.warm_chunks) prepare(next, next_lost, ring.next());
+      ptx::wgmma_wait<0>();
+      ptx::wgmma_pin(s);
+      ptx::wgmma_pin(weighted);
+      if constexpr (kSplitAll) ptx::wgmma_pin(lost);
+      release();
+      ring.advance();
+#pragma unroll
+      for (int i = 0; i < 16; ++i) {
+        weighted[i] = next[i];
+        if constexpr (kSplitAll) lost[i] = next_lost[i];
+      }
+    }
   }
 
   if constexpr (kPipelined) {
     // The products of a chunk follow one another without a gap: what chunk c + 1 needs first, S as
     // an operand and the weighted V, is made ready while Vᵀ Pᵀ of chunk c runs, and the output of
     // chunk c leaves while the first products of chunk c + 1 do.
-    std::uint32_t operand[kState / 2], remainder[kSplitState ? kState / 2 : 1], packed[16];
+    std::uint32_t packed[16];
     auto prepare_values = [&](std::uint32_t stage, bool last) {
       std::uint32_t raw[16];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        ptx::load_matrix_transposed(raw + 4 * i, stage + v_offset + i * 2048);
-      }
+      load_tile(raw, stage);
       weigh(weighted, raw, last, nullptr);
     };
-    auto prepare_state = [&] {
-#pragma unroll
-      for (int i = 0; i < kState / 2; ++i) {
-        operand[i] = E::pack(s[2 * i], s[2 * i + 1]);
-        if constexpr (kSplitState) {
-          remainder[i] = E::pack(s[2 * i] - E::low(operand[i]), s[2 * i + 1] - E::high(operand[i]));
-        }
-      }
-    };
     auto send_output = [&](int chunk, bool last) {
+      const std::uint32_t tile = output_tile + (chunk & 1) * kTileBytes;
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
         const std::uint32_t(&part)[4] = reinterpret_cast<const std::uint32_t(&)[4]>(packed[4 * n]);
-        ptx::store_matrix_transposed(output_tile + at.transposed_offset() + n * 2048, part);
+        ptx::store_matrix_transposed(tile + at.transposed_offset() + n * 2048, part);
       }
       ptx::fence_proxy_async();
+      // The other tile has left: after this barrier the next chunk's output may go there.
+      if (at.thread == 0) ptx::bulk_wait_read();
       ptx::named_barrier(barrier, 128);
-      store_output(chunk, last);
+      store_output(chunk, last, tile);
     };
-    RingPosition<2> buffer;
     const int first_output = c;
     if (c < chunks) {
       block.await(ring, c + 1 == chunks, barrier, at.thread);
       prepare_values(block.stage(ring.stage), c + 1 == chunks);
-      prepare_state();
+      prepare_state(0);
     }
 #pragma unroll 1
     for (; c < chunks; ++c, ring.advance(), buffer.advance()) {
@@ -268,42 +244,42 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       P::state(s, weighted, stage + Config::kKeyBytes);
       ptx::wgmma_commit();
       if (c > first_output) send_output(c - 1, false);
-      if (at.thread == 0) ptx::bulk_wait_read();  // before the tile is written again
       ptx::wgmma_wait<1>();
-      ptx::wgmma_pin(o);
+      state_read();
       scale_output(first);
       load_values(stage);
       if constexpr (kSplitAll) {
-        std::uint32_t lost[16];
         weigh(lost, v, last, weighted);
         ptx::wgmma_fence();
         P::state(s, lost, stage + Config::kKeyBytes);
         ptx::wgmma_commit();
       }
-      ptx::mbarrier_wait(block.scores.full_at(buffer.stage), buffer.parity);
+      ptx::mbarrier_wait(block.shared.scores.full_at(buffer.stage), buffer.parity);
       ptx::wgmma_fence();
       P::values(o, v, block.scores_tile(buffer.stage));
       if constexpr (kSplitAll) P::values(o, v, block.scores_tile(buffer.stage) + kTileBytes);
       ptx::wgmma_commit();
+      ptx::wgmma_wait<1>();  // S is there, O under way
+      state_updated();
+      if constexpr (kStateFirst) prepare_state(0);
       if (!last) {
         const RingPosition<Config::kStages> next = ring.next();
         block.await(next, c + 2 == chunks, barrier, at.thread);
         prepare_values(block.stage(next.stage), c + 2 == chunks);
       }
-      ptx::wgmma_wait<1>();
-      ptx::wgmma_pin(s);
-      prepare_state();
+      if constexpr (!kStateFirst) prepare_state(0);
+      ptx::wgmma_pin(operand);
+      if constexpr (kSplitState) ptx::wgmma_pin(remainder);
       ptx::wgmma_wait<0>();
       ptx::wgmma_pin(o);
+      ptx::wgmma_pin(v);
       release();
-      if (at.lane == 0) ptx::mbarrier_arrive(block.scores.empty_at(buffer.stage));
+      release_scores();
 #pragma unroll
       for (int i = 0; i < 16; ++i) packed[i] = E::pack(o[2 * i], o[2 * i + 1]);
-      ptx::named_barrier(barrier, 128);  // the tile is free
     }
     if (c > first_output) send_output(c - 1, true);
   } else if constexpr (Config::kScorers > 0) {
-    RingPosition<2> buffer;
 #pragma unroll 1
     for (; c < chunks; ++c, ring.advance(), buffer.advance()) {
       const std::uint32_t stage = block.stage(ring.stage);
@@ -314,24 +290,25 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       update_state(stage, first, last);
       if (at.thread == 0) ptx::bulk_wait_read();  // the previous output tile has left
       ptx::wgmma_wait<1>();                       // O is there, the state is under way
-      ptx::wgmma_pin(o);
+      state_read();
       scale_output(first);
       if constexpr (kSplitAll) load_values(stage);
       ptx::named_barrier(barrier, 128);
-      ptx::mbarrier_wait(block.scores.full_at(buffer.stage), buffer.parity);
+      ptx::mbarrier_wait(block.shared.scores.full_at(buffer.stage), buffer.parity);
       ptx::wgmma_fence();
       P::values(o, v, scores_tile);
       if constexpr (kSplitAll) P::values(o, v, scores_tile + kTileBytes);
       ptx::wgmma_commit();
       ptx::wgmma_wait<0>();
-      ptx::wgmma_pin(s);
+      state_updated();
       ptx::wgmma_pin(o);
+      ptx::wgmma_pin(v);
       release();
-      if (at.lane == 0) ptx::mbarrier_arrive(block.scores.empty_at(buffer.stage));
+      release_scores();
       stage_output();
       ptx::fence_proxy_async();
       ptx::named_barrier(barrier, 128);
-      store_output(c, last);
+      store_output(c, last, output_tile);
     }
   } else if (c < chunks) {
     const ScoreDecay<kDecayInRegisters> decay(table, at);
@@ -359,7 +336,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       if (at.thread == 0) ptx::bulk_wait_read();  // the previous output tile has left
       ptx::fence_proxy_async();
       ptx::wgmma_wait<1>();  // O is there, the state is under way
-      ptx::wgmma_pin(o);
+      state_read();
       scale_output(first);
       if constexpr (kSplitAll) load_values(stage);
       ptx::named_barrier(barrier, 128);
@@ -368,8 +345,9 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       if constexpr (kSplitAll) P::values(o, v, scores_tile + kTileBytes);
       ptx::wgmma_commit();
       ptx::wgmma_wait<0>();
-      ptx::wgmma_pin(s);
+      state_updated();
       ptx::wgmma_pin(o);
+      ptx::wgmma_pin(v);
       // Release before waiting: the loader then has the next chunk but one under way.
       release();
       const RingPosition<Config::kStages> next = ring.next();
@@ -380,7 +358,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       stage_output();
       ptx::fence_proxy_async();
       ptx::named_barrier(barrier, 128);
-      store_output(c, last);
+      store_output(c, last, output_tile);
       ring = next;
       ptx::wgmma_wait<0>();
       ptx::wgmma_pin(p);

@@ -28,6 +28,15 @@ __device__ __forceinline__ void wgmma_pin(float (&d)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
 }
 
+// The same for operands in registers: made before this, and behind a wait, kept until it. ptxas
+// does not know that the tensor cores still read them and gives their registers away
+// (tools/check_sass.py).
+template <int kCount>
+__device__ __forceinline__ void wgmma_pin(std::uint32_t (&a)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(a[i])::"memory");
+}
+
 // Descriptor of a 128-byte-swizzled tile whose 8-row groups lie 1024 bytes apart. block_bytes: the
 // distance of 64-column blocks, used by a transposed B wider than 64.
 __device__ __forceinline__ std::uint64_t wgmma_descriptor(std::uint32_t address,

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "backend/cuda/lightning/params.cuh"
-#include "backend/cuda/ptx/sync.cuh"
 
 namespace tnl::cuda {
 
@@ -48,7 +47,6 @@ __device__ __forceinline__ bool load_state(float (&s)[32 * kKeyTiles], const Par
     return call.state_enters_undecayed;
   }
   if (item.state_in >= 0) {
-    ptx::wait_for_previous_grid();
     const float4* x =
         slot_of<kKeyTiles>(params, item.state_in, value_tile, params.value_tiles, at.thread);
 #pragma unroll
