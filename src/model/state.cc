@@ -55,11 +55,13 @@ Result<ModelState> ModelState::copy() const {
 void ModelState::copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const TensorView& layer = layers_[i];
-    const std::int64_t bytes =
-        layer.elements() / sequences() * static_cast<std::int64_t>(dtype_size(layer.dtype));
-    std::memcpy(static_cast<char*>(layer.data) + to * bytes,
-                static_cast<const char*>(other.layers_[i].data) + from * bytes,
-                static_cast<std::size_t>(bytes));
+    const std::int64_t elements = layer.elements() / sequences();
+    const auto entry = [&](void* data, std::int64_t index) {
+      return Matrix::contiguous(
+          static_cast<char*>(data) + index * elements * dtype_size(layer.dtype), layer.dtype, 1,
+          elements);
+    };
+    device_.backend().copy(entry(other.layers_[i].data, from), entry(layer.data, to));
   }
   positions_[to] = other.positions_[from];
 }
