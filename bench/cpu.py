@@ -2,7 +2,7 @@
 """Measures what docs/benchmarks/cpu.md says about the CPU, and writes it.
 
     bench/cpu.py --python TORCH_VENV/bin/python --text TEXT --tokenizer FILE \\
-                 --markdown docs/benchmarks/cpu.md
+                 --markdown docs/benchmarks/cpu.md --plot docs/benchmarks/constant_speed.svg
 
 Ratios come from one run, the two sides of a comparison in turns. A part whose means are missing is
 left out and named: PyTorch needs an environment (tools/torch_venv.py), packing a text of some
@@ -192,6 +192,35 @@ def inference(bench, out, summary):
     return result
 
 
+def constant_speed(bench, out, summary):
+    runs = {
+        "training": bench.json("train", "--preset", "6m", "--tokens", "32768", "--repeat", "2",
+                               "--lengths", "512,1024,2048,4096,8192,16384,32768"),
+        "generation": bench.json("generate", "--preset", "6m", "--threads", "1", "--lengths",
+                                 "100,300,1000,3000,10000,30000,100000")}
+    out += ["## Constant speed", "", "The preset 6m: training steps of 32768 tokens in sequences "
+            "of each length; one text generated from its first to its 100,000th token, the last "
+            "100 before each place timed.", "", "![time a token against length]"
+            f"({bench.arguments.plot.name})", "", "| | length | microseconds a token |",
+            "|---|---|---|"]
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name, run in runs.items():
+            times = {row["length"]: row.get("seconds_per_token") or
+                     row["seconds_median"] / row["tokens"] for row in run["results"]}
+            out += [f"| {name} | {length} | {1e6 * seconds:.1f} |"
+                    for length, seconds in times.items()]
+            ratio = max(times.values()) / min(times.values())
+            summary.append((f"{name}, time a token from {min(times)} to {max(times)}, largest "
+                            "over smallest", "constant", f"{ratio:.3f}", ratio <= 1.1))
+            files.append(pathlib.Path(folder) / f"{name}.json")
+            files[-1].write_text(json.dumps(run))
+        subprocess.run([bench.tnl, "plot", "--output", bench.arguments.plot, "--title",
+                        f"Time a token, 6M parameters, {os.cpu_count()} cores of {processor()}",
+                        "--speed", *files], check=True, capture_output=True)
+    out.append("")
+
+
 def packing(bench, out, summary):
     text, tokenizers = bench.arguments.text, bench.arguments.tokenizer
     megabytes = text.stat().st_size / 1e6
@@ -223,6 +252,7 @@ def main():
     parser.add_argument("--text", type=pathlib.Path, help="a plain text file to pack")
     parser.add_argument("--tokenizer", type=pathlib.Path, nargs="*", default=[])
     parser.add_argument("--markdown", type=pathlib.Path, required=True)
+    parser.add_argument("--plot", type=pathlib.Path, help="the picture, beside --markdown")
     arguments = parser.parse_args()
     if not shutil.which(arguments.tnl):
         sys.exit(f"{arguments.tnl}: found no such command, expected tnl (make build)")
@@ -233,6 +263,8 @@ def main():
     training(bench, body, summary)
     if not arguments.python:
         left_out.append("PyTorch (no --python)")
+    if arguments.plot:
+        constant_speed(bench, body, summary)
     limits = inference(bench, body, summary)
     if arguments.text and arguments.tokenizer:
         packing(bench, body, summary)

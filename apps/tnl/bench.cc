@@ -16,7 +16,10 @@ void add_gpu_options(CLI::App& command, AttentionBenchOptions& options) {
                   "force how long sequences are cut: plain, warm or carry")
       ->check(CLI::IsMember({"plain", "warm", "carry"}))
       ->group(group);
-  command.add_option("--runs", options.plan.runs, "force the number of pieces, all heads together")
+  command
+      .add_option(
+          "--runs", options.plan.runs,
+          "force the number of pieces, all heads together; on the CPU of the longest sequence")
       ->group(group);
   command
       .add_option("--precision", options.plan.precision,

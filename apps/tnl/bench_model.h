@@ -26,7 +26,7 @@ struct InferenceBenchOptions {
   std::int64_t prompt = 4096;
   std::int64_t prefill_chunk = 512;
   int decode = 32;  // tokens
-  int repeat = 2;   // prompts
+  int repeat = 1;   // prompts
   bool json = false;
   DeviceFlags device;
 };

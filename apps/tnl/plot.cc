@@ -1,10 +1,11 @@
-// tnl plot: the loss of runs as an SVG.
+// tnl plot: the loss of runs, or the speed over lengths, as an SVG.
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include "core/file.h"
 #include "tnl/cli.h"
@@ -12,6 +13,7 @@
 #include "train/metrics.h"
 #include "train/plot.h"
 #include "train/run_directory.h"
+#include "train/speed_plot.h"
 
 namespace tnl::command {
 namespace {
@@ -20,8 +22,48 @@ namespace fs = std::filesystem;
 
 struct PlotOptions {
   std::vector<std::string> runs;
+  std::vector<std::string> speed;  // files of JSON
+  std::string title = "Time a token against the length of the text";
   std::string output;
 };
+
+constexpr std::int64_t kMostJson = std::int64_t{1} << 24;
+
+// What `tnl bench train` or `tnl bench generate` printed with --json.
+SpeedCurve read_speed(const std::string& path) {
+  const auto refuse = [&](const std::string& what) {
+    throw Exit{kExitBadInput, fmt::format("{}: {}, expected what tnl bench train or tnl bench "
+                                          "generate prints with --json",
+                                          path, what)};
+  };
+  const auto json = nlohmann::json::parse(require(read_file(path, kMostJson)), nullptr, false);
+  if (!json.is_object() || !json.contains("results") || !json["results"].is_array()) {
+    refuse("found no results");
+  }
+  SpeedCurve curve;
+  for (const auto& row : json["results"]) {
+    const auto number = [&](const char* name) {
+      const bool there = row.is_object() && row.contains(name) && row[name].is_number();
+      return there ? row[name].get<double>() : 0.0;
+    };
+    const bool training = number("tokens") > 0;
+    const double seconds =
+        training ? number("seconds_median") / number("tokens") : number("seconds_per_token");
+    if (!(number("length") >= 1 && number("length") < 1e15) || !(seconds > 0)) {
+      refuse("found a row without length or seconds");
+    }
+    curve.name = training ? "training" : "generation";
+    curve.points.push_back({static_cast<std::int64_t>(number("length")), seconds});
+  }
+  return curve;
+}
+
+void plot_speed(const PlotOptions& options) {
+  std::vector<SpeedCurve> curves;
+  for (const std::string& path : options.speed) curves.push_back(read_speed(path));
+  require(write_file(options.output, speed_plot(curves, options.title)));
+  fmt::print("{}\n", options.output);
+}
 
 // The last part of the path, or all of it where two runs would have the same name.
 std::string run_name(const std::vector<std::string>& runs, std::size_t index) {
@@ -35,6 +77,10 @@ std::string run_name(const std::vector<std::string>& runs, std::size_t index) {
 }
 
 void plot(const PlotOptions& options) {
+  if (options.runs.empty() == options.speed.empty()) {
+    throw Exit{kExitBadInput, "found runs and --speed both or neither, expected one of them"};
+  }
+  if (!options.speed.empty()) return plot_speed(options);
   std::vector<PlotRun> runs;
   for (std::size_t i = 0; i < options.runs.size(); ++i) {
     const RunDirectory run{options.runs[i]};
@@ -53,17 +99,24 @@ void add_plot(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("plot", "draw the loss of training runs as an SVG picture");
   command->add_option("runs", options->runs, "directories of runs, written by tnl train")
-      ->required()
       ->type_name("RUN");
-  command
-      ->add_option("--output", options->output,
-                   "the picture; the default is loss.svg in the first run")
-      ->type_name("FILE.svg");
+  CLI::Option* speed = command->add_option(
+      "--speed", options->speed,
+      "in place of runs: what tnl bench train and tnl bench generate printed with --json");
+  speed->type_name("FILE.json");
+  command->add_option("--title", options->title, "of the picture of --speed")
+      ->needs(speed)
+      ->capture_default_str();
+  CLI::Option* output = command->add_option(
+      "--output", options->output, "the picture; the default is loss.svg in the first run");
+  output->type_name("FILE.svg");
   command->footer(
       "Training loss (raw and smoothed) and held-out loss over the steps, also of a run that is "
       "still going.\n\nExamples:\n"
       "  tnl plot runs/small                              writes runs/small/loss.svg\n"
-      "  tnl plot runs/small runs/large --output two.svg  both in one picture");
+      "  tnl plot runs/small runs/large --output two.svg  both in one picture\n"
+      "  tnl plot --speed train.json generate.json --output speed.svg");
+  speed->needs(output);
   command->callback([options] { plot(*options); });
 }
 

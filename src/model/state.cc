@@ -54,14 +54,13 @@ Result<ModelState> ModelState::copy() const {
 
 void ModelState::copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const TensorView& layer = layers_[i];
-    const std::int64_t elements = layer.elements() / sequences();
-    const auto entry = [&](void* data, std::int64_t index) {
-      return Matrix::contiguous(
-          static_cast<char*>(data) + index * elements * dtype_size(layer.dtype), layer.dtype, 1,
-          elements);
+    const auto one = [i](const ModelState& state, std::int64_t sequence) {
+      const TensorView& layer = state.layers_[i];
+      return Matrix::contiguous(layer.data, layer.dtype, state.sequences(),
+                                layer.elements() / state.sequences())
+          .row_block(sequence, 1);
     };
-    device_.backend().copy(entry(other.layers_[i].data, from), entry(layer.data, to));
+    device_.backend().copy(one(other, from), one(*this, to));
   }
   positions_[to] = other.positions_[from];
 }

@@ -22,7 +22,7 @@ Bounds bounds_of(const Variant& variant) {
   const bool precise = variant.precision == "precise";
   switch (variant.dtype) {
     case DType::kBF16:
-      return !rounds   ? Bounds{1.7e-3, 2e-6}
+      return !rounds   ? Bounds{1.72e-3, 2e-6}
              : precise ? Bounds{1.75e-3, 1e-4}
                        : Bounds{2.9e-3, 1.8e-3};
     case DType::kF16:

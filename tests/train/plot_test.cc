@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "train/plot.h"
+#include "train/speed_plot.h"
 #include "train/svg.h"
 
 namespace tnl {
@@ -128,6 +130,33 @@ TEST(EscapeXml, ReplacesWhatXmlDoesNotAllow) {
   EXPECT_EQ(escape_xml("\xe2\x82"), bad + bad);                   // cut short
   EXPECT_EQ(escape_xml("\xf0\x9f\x98\x80"), "\xf0\x9f\x98\x80");  // U+1F600
   EXPECT_EQ(escape_xml("\xf4\x90\x80\x80"), bad + bad + bad + bad);
+}
+
+TEST(SpeedPlot, ConstantSpeedIsALevelLine) {
+  const std::string svg =
+      speed_plot({{"training", {{100, 1e-4}, {1000, 1e-4}, {10000, 1e-4}}}}, "a <title>");
+  EXPECT_EQ(xml_problem(svg), "");
+  EXPECT_NE(svg.find("a &lt;title&gt;"), svg.npos);
+  EXPECT_NE(svg.find(">training<"), svg.npos);
+  const std::size_t begin = svg.find("points=\"") + 8;
+  const std::string points = svg.substr(begin, svg.find('"', begin) - begin);
+  double x[3], y[3];
+  ASSERT_EQ(
+      std::sscanf(points.c_str(), "%lf,%lf %lf,%lf %lf,%lf", x, y, x + 1, y + 1, x + 2, y + 2), 6)
+      << points;
+  EXPECT_EQ(y[0], y[1]);
+  EXPECT_EQ(y[0], y[2]);
+  EXPECT_NEAR(x[1] - x[0], x[2] - x[1], 0.2);  // a power of ten each
+}
+
+TEST(SpeedPlot, LeavesOutWhatIsNoTime) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const auto& curves : {std::vector<SpeedCurve>{}, {{"x", {{5, nan}, {0, 1.0}, {7, 0.0}}}}}) {
+    const std::string svg = speed_plot(curves, "none");
+    EXPECT_EQ(xml_problem(svg), "");
+    EXPECT_EQ(svg.find("nan"), svg.npos);
+    EXPECT_EQ(svg.find("circle"), svg.npos);
+  }
 }
 
 }  // namespace

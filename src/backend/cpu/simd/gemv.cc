@@ -42,9 +42,23 @@ TNL_INLINE void columns(const GemvTask& task, const T* b, std::int64_t column) {
   for (; row < task.a_rows; ++row) tile<T, 1, kCols>(task, b, row, column);
 }
 
+// One row of A: B is read from its first byte to its last, the order memory is fastest in.
+template <class T>
+TNL_INLINE void one_row(const GemvTask& task, const T* b) {
+  for (std::int64_t column = 0; column < task.b_rows; ++column) {
+    const T* weights = b + column * task.b_stride;
+    const float total = sum(task.depth, [&](std::int64_t k, auto lanes) {
+      return lanes.load(task.a + k) * lanes.load(weights + k);
+    });
+    const float value = task.alpha * total;
+    task.c[column] = task.beta == 0 ? value : value + task.beta * task.c[column];
+  }
+}
+
 template <class T>
 TNL_INLINE void product_rows(const GemvTask& task) {
   const T* b = static_cast<const T*>(task.b);
+  if (task.a_rows == 1) return one_row(task, b);
   std::int64_t column = 0;
   for (; column + 4 <= task.b_rows; column += 4) columns<T, 4>(task, b, column);
   for (; column < task.b_rows; ++column) columns<T, 1>(task, b, column);
