@@ -25,9 +25,9 @@ struct Run {
   RunDirectory directory{workplace().path("run")};
   Model model = make();
   Gradients gradients = std::move(Gradients::create(model)).value();
-  Optimizer optimizer = std::move(Optimizer::create(model.device().backend(),
-                                                    optimizer_tensors(model, gradients), {}))
-                            .value();
+  Optimizer optimizer =
+      std::move(Optimizer::create(model.device(), optimizer_tensors(model, model, gradients), {}))
+          .value();
   fs::path checkpoint = directory.checkpoints() / "step-00000003";
   std::optional<Dataset> data;
 

@@ -315,6 +315,45 @@ def seed_checkpoint():
     put("checkpoint", "optimizer", json.dumps(state).encode() + b"\0" + safetensors(moments))
 
 
+def seed_session():
+    def edits(*changes, last=1):
+        return b"".join(struct.pack("<HB", place, value) for place, value in changes) + bytes([last])
+
+    put("session", "as-saved", edits())
+    put("session", "checksum", edits((200, 7), last=0))
+    put("session", "cut", edits(last=2 | 31 << 2))
+    put("session", "version", edits((8, 9)))
+    put("session", "position", edits((38, 255), (39, 255)))
+    put("session", "token", edits((128 + 1, 255)))
+
+
+FORMATS = ["items", "arc", "blimp", "boolq", "copa", "hellaswag", "lambada", "mmlu", "openbookqa",
+           "piqa", "siqa", "winogrande", "wsc"]
+
+
+def seed_task():
+    def write(name, form, text):
+        put("task", name, bytes([FORMATS.index(form)]) + text.encode())
+
+    items = [{"context": "Water is", "choices": ["wet", "dry"], "gold": 0, "subject": "x"},
+             {"contexts": ["a b", "a c"], "continuation": "d", "gold": 1, "delimiter": ""},
+             {"context": "The dog ran after the", "continuation": "cat", "prefix": "p"}]
+    write("items", "items", "".join(json.dumps(item) + "\n" for item in items))
+    write("gold", "items", json.dumps({**items[0], "gold": 2}))
+    write("blimp", "blimp", json.dumps({"sentence_good": "a", "sentence_bad": "b", "UID": "u"}))
+    question = {"query": "Passage: p\nQuestion: q", "choices": ["no", "yes"], "gold": 1}
+    for form in ("boolq", "piqa", "arc", "openbookqa"):
+        write(form, form, json.dumps(question) + "\n")
+    write("lambada", "lambada", json.dumps({"context": "a b", "continuation": "c"}))
+    write("winogrande", "winogrande", json.dumps(
+        {"context_options": ["a", "b"], "continuation": "c", "gold": 0}))
+    write("hellaswag", "hellaswag", "label: he\n2\none\ntwo\nthree\nfour\n")
+    write("mmlu", "mmlu", '"a ""q"" here",w,x,y,z,B\nq,"w,w",x,y,z,3\n')
+    write("siqa", "siqa", json.dumps([{"instruction":
+        "Please choose the correct answer to the question: q\n\nAnswer1: a Answer2: b Answer3: c"
+        "\n\nAnswer format: answer1/answer2/answer3", "answer": "answer2"}]))
+
+
 def zstd_frame(data):
     """One raw block."""
     header = (len(data) << 3 | 1).to_bytes(3, "little")

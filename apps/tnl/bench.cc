@@ -16,7 +16,10 @@ void add_gpu_options(CLI::App& command, AttentionBenchOptions& options) {
                   "force how long sequences are cut: plain, warm or carry")
       ->check(CLI::IsMember({"plain", "warm", "carry"}))
       ->group(group);
-  command.add_option("--runs", options.plan.runs, "force the number of pieces, all heads together")
+  command
+      .add_option(
+          "--runs", options.plan.runs,
+          "force the number of pieces, all heads together; on the CPU of the longest sequence")
       ->group(group);
   command
       .add_option("--precision", options.plan.precision,
@@ -134,13 +137,20 @@ void add_train_bench(CLI::App& bench) {
   command->add_option("--repeat", options->repeat, "timed steps, after one to warm up")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
+  command->add_option("--recompute", options->recompute, "as for tnl train")
+      ->check(CLI::IsMember({"none", "selective", "full"}))
+      ->capture_default_str();
+  command->add_flag("--untied", options->untied, "a head of its own in place of the embedding");
+  command->add_flag("--no-lrpe", options->no_lrpe, "no LRPE in any layer");
   command->add_flag("--json", options->json, "print JSON in place of a table");
   options->device.add(*command);
   command->footer(
-      "A step is forward, backward and AdamW in fp32. Rates are of the median step; GFLOP/s count "
+      "A step is forward, backward and AdamW. Rates are of the median step; GFLOP/s count "
       "6 a parameter\nthat multiplies and 16KV a head and layer, for each token.\n\nExamples:\n"
       "  tnl bench train\n"
-      "  tnl bench train --preset 44m --lengths 512,4096,32768 --tokens 32768");
+      "  tnl bench train --preset 44m --lengths 512,4096,32768 --tokens 32768\n"
+      "  tnl bench train --device cuda --preset 385m --untied --no-lrpe --tokens 32768 --lengths "
+      "1024,32768");
   command->callback([options] { bench_train(*options); });
 }
 

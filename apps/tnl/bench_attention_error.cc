@@ -1,7 +1,9 @@
 #include "tnl/bench_attention_error.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <map>
 #include <vector>
 
 #include "core/buffer.h"
@@ -14,32 +16,42 @@ namespace {
 constexpr std::int64_t kColumns = 4;
 using Values = std::vector<double>;
 
-// One head of one sequence.
+// The first and the last head of one sequence; `head` is the one that is looked at.
 struct Sample {
+  explicit Sample(const Device& on) : device(on) {}
+
   const Device& device;
   std::int64_t sequence = 0, first_row = 0, tokens = 0, heads = 0, head = 0;
 
-  Values rows(const TensorView& tensor) const;
+  const Values& rows(const TensorView& tensor);
   Values state(const TensorView& tensor) const;
+
+ private:
+  std::map<const void*, std::array<Values, 2>> copies_;  // by tensor: both heads
 };
 
 // [tokens, width] of a tensor [.., heads, width], copied from the device in pieces.
-Values Sample::rows(const TensorView& tensor) const {
+const Values& Sample::rows(const TensorView& tensor) {
+  std::array<Values, 2>& both = copies_[tensor.data];
+  const bool last = head > 0;
+  if (!both[last].empty()) return both[last];
   const std::int64_t width = tensor.shape[tensor.rank - 1], size = dtype_size(tensor.dtype);
   const std::int64_t token_bytes = heads * width * size;
   const std::int64_t piece = std::max<std::int64_t>(1, (std::int64_t{64} << 20) / token_bytes);
   std::vector<std::byte> copy(std::min(piece, tokens) * token_bytes);
-  Values values(tokens * width);
+  for (Values& values : both) values.resize(tokens * width);
   for (std::int64_t first = 0; first < tokens; first += piece) {
     const std::int64_t count = std::min(piece, tokens - first);
     const char* from = static_cast<const char*>(tensor.data) + (first_row + first) * token_bytes;
     require(device.download(copy.data(), from, count * token_bytes));
     for (std::int64_t t = 0; t < count; ++t) {
-      convert(copy.data() + t * token_bytes + head * width * size, tensor.dtype,
-              &values[(first + t) * width], DType::kF64, width);
+      const std::byte* row = copy.data() + t * token_bytes;
+      convert(row, tensor.dtype, &both[0][(first + t) * width], DType::kF64, width);
+      convert(row + (heads - 1) * width * size, tensor.dtype, &both[1][(first + t) * width],
+              DType::kF64, width);
     }
   }
-  return values;
+  return both[last];
 }
 
 // [K, V]; zeros where it is not given.
@@ -127,7 +139,7 @@ struct Sum {
 };
 
 Sample longest_sequence(const Device& device, const AttentionArgs& args) {
-  Sample sample{.device = device};
+  Sample sample(device);
   sample.heads = args.q.shape[args.q.rank - 2];
   if (args.cu_seqlens.empty()) {
     sample.sequence = args.q.shape[0] - 1;
@@ -145,7 +157,7 @@ Sample longest_sequence(const Device& device, const AttentionArgs& args) {
   return sample;
 }
 
-void add_forward(const Sample& sample, const AttentionArgs& args, const Call& base,
+void add_forward(Sample& sample, const AttentionArgs& args, const Call& base,
                  std::map<std::string, Sum>& sums) {
   Call call = base;
   call.q = sample.rows(args.q);
@@ -164,12 +176,11 @@ void add_forward(const Sample& sample, const AttentionArgs& args, const Call& ba
 
 // The same operator with its operands exchanged (docs/math.md). An incoming gradient of the state
 // enters undecayed: divided by λ, it enters decayed.
-void add_backward(const Sample& sample, const AttentionArgs& args,
-                  const AttentionGradients& gradients, const Call& base,
-                  std::map<std::string, Sum>& sums) {
+void add_backward(Sample& sample, const AttentionArgs& args, const AttentionGradients& gradients,
+                  const Call& base, std::map<std::string, Sum>& sums) {
   const std::int64_t K = base.key_dim, V = base.value_dim;
-  const Values q = sample.rows(args.q), k = sample.rows(args.k), v = sample.rows(args.v);
-  const Values d_o = sample.rows(gradients.d_o);
+  const Values &q = sample.rows(args.q), &k = sample.rows(args.k), &v = sample.rows(args.v);
+  const Values& d_o = sample.rows(gradients.d_o);
   Call dq = base;
   std::swap(dq.key_dim, dq.value_dim);
   dq.q = d_o;

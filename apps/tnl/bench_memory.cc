@@ -78,7 +78,7 @@ Measured train_once(const Options& options, std::int64_t length) {
               .state_memory = static_cast<std::size_t>(options.state_memory) << 20,
               .state_directory = options.state_directory}));
   Optimizer optimizer =
-      require(Optimizer::create(device.backend(), optimizer_tensors(model, gradients), {}));
+      require(Optimizer::create(device, optimizer_tensors(model, model, gradients), {}));
   RandomText text(config.vocab_size);
   const std::int64_t cu_seqlens[] = {0, length};
   const LongBatch batch{

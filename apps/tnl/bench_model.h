@@ -15,7 +15,8 @@ struct TrainBenchOptions {
   std::vector<std::int64_t> lengths = {512};
   std::int64_t tokens = 4096;  // of a step
   int repeat = 5;
-  bool json = false;
+  std::string recompute = "none";
+  bool untied = false, no_lrpe = false, json = false;
   DeviceFlags device;
 };
 

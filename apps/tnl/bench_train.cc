@@ -1,13 +1,20 @@
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "backend/backend.h"
 #include "core/rng.h"
 #include "model/execution.h"
+#include "model/model_impl.h"
 #include "tnl/bench_model.h"
 #include "tnl/bench_timing.h"
 #include "tnl/model.h"
 #include "train/optimizer.h"
+#include "train/setup.h"
 
 namespace tnl::command {
 namespace {
@@ -48,42 +55,95 @@ struct RandomBatch {
   }
 };
 
-Row bench_length(const TrainBenchOptions& options, const ModelConfig& config, const Device& device,
-                 std::int64_t length) {
-  Row row{length, std::max<std::int64_t>(1, options.tokens / length) * length, {}, 0};
-  Model model = require(Model::create(config, device, 1));
+// What training keeps in memory.
+struct Run {
+  Model master, model;  // the same where activations are f32
+  Gradients gradients;
+  Execution execution;
+  Optimizer optimizer;
+};
+
+// Numbers as a new model's, but the same million of them over and over: a model of any size is made
+// in no time.
+Model random_model(const ModelConfig& config, const Device& device) {
+  Model model = Model::share(require(Model::Impl::allocate(config, device, DType::kF32)));
+  std::vector<float> numbers(std::size_t{1} << 20);
+  Rng rng(1);
+  for (float& number : numbers) number = static_cast<float>(config.init_std * rng.normal());
+  const DeviceBuffer& memory = model.impl().memory;
+  const std::size_t piece = numbers.size() * sizeof(float);
+  for (std::size_t done = 0; done < memory.bytes(); done += piece) {
+    require(device.upload(static_cast<char*>(memory.data()) + done, numbers.data(),
+                          std::min(piece, memory.bytes() - done)));
+  }
+  return model;
+}
+
+// For steps of `tokens` tokens in sequences of any length.
+Run make_run(const TrainBenchOptions& options, const ModelConfig& config, const Device& device,
+             std::int64_t tokens) {
+  TrainConfig settings;
+  settings.recompute = options.recompute;
+  Model master = random_model(config, device);
+  Model model = require(convert_model(master, device.backend().compute_dtype()));
   Gradients gradients = require(Gradients::create(model));
-  Execution execution = require(Execution::create(
-      model, {.tokens = row.tokens, .sequences = row.tokens / length, .training = true}));
+  Execution execution = require(Execution::create(model, {.tokens = tokens,
+                                                          .sequences = tokens,
+                                                          .training = true,
+                                                          .recompute = recompute_of(settings)}));
   Optimizer optimizer =
-      require(Optimizer::create(device.backend(), optimizer_tensors(model, gradients), {}));
+      require(Optimizer::create(device, optimizer_tensors(master, model, gradients), {}));
+  return {std::move(master), std::move(model), std::move(gradients), std::move(execution),
+          std::move(optimizer)};
+}
+
+Row bench_length(const TrainBenchOptions& options, Run& run, std::int64_t length) {
+  const ModelConfig& config = run.model.config();
+  Row row{length, std::max<std::int64_t>(1, options.tokens / length) * length, {}, 0};
   const RandomBatch batch(length, row.tokens, config.vocab_size);
   row.timing = measure(options.repeat, [&]() -> Status {
-    gradients.zero();
-    const auto loss = execution.loss_and_gradients(
-        batch.view(), 1.0 / static_cast<double>(row.tokens), gradients);
-    if (loss.ok()) optimizer.step(1e-4);
-    return loss.status();
+    run.gradients.zero();
+    const auto loss = run.execution.loss_and_gradients(
+        batch.view(), 1.0 / static_cast<double>(row.tokens), run.gradients);
+    if (!loss.ok()) return loss.status();
+    run.optimizer.step(1e-4);
+    return run.model.device().synchronize();
   });
   row.flops = flops_per_token(config) * static_cast<double>(row.tokens);
   return row;
 }
 
+// Bytes of the device's memory a run takes.
+std::size_t run_bytes(const Run& run) {
+  const std::size_t master = run.master.impl().memory.bytes();
+  const bool two = run.master.dtype() != run.model.dtype();
+  return 2 * master + (two ? run.model.impl().memory.bytes() : 0) + run.optimizer.bytes() +
+         run.execution.activation_bytes();
+}
+
 }  // namespace
 
 void bench_train(const TrainBenchOptions& options) {
-  const ModelConfig config = require(find_preset(options.preset)).config;
+  ModelConfig config = require(find_preset(options.preset)).config;
+  if (options.untied) config.tie_embeddings = false;
+  if (options.no_lrpe) config.lrpe.assign(config.lrpe.size(), 0);
   const Device device = options.device.open();
   catch_interrupts();
+  const bool on_gpu = device.properties().kind == DeviceKind::kCuda;
+  const std::string where = on_gpu ? device.properties().gpu.model
+                                   : fmt::format("{} threads", device.backend().pool().threads());
+  const std::string_view dtype = dtype_name(device.backend().compute_dtype());
+  const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
+  Run run = make_run(options, config, device, std::max(options.tokens, longest));
   nlohmann::json results = nlohmann::json::array();
   if (!options.json) {
-    fmt::print("{}, {} parameters, fp32, {} threads\n", options.preset, config.parameter_count(),
-               device.backend().pool().threads());
+    fmt::print("{}, {} parameters, {}, {}, {:.2f} GiB\n", options.preset, config.parameter_count(),
+               dtype, where, static_cast<double>(run_bytes(run)) / (1 << 30));
     fmt::print("{:>8} {:>8} {:>10} {:>10} {:>10} {:>9}\n", "length", "tokens", "best s", "median s",
                "tokens/s", "GFLOP/s");
   }
   for (const std::int64_t length : options.lengths) {
-    const Row row = bench_length(options, config, device, length);
+    const Row row = bench_length(options, run, length);
     const double rate = static_cast<double>(row.tokens) / row.timing.median;
     const double gflops = row.flops / row.timing.median / 1e9;
     if (options.json) {
@@ -102,6 +162,10 @@ void bench_train(const TrainBenchOptions& options) {
   const nlohmann::json json = {{"preset", options.preset},
                                {"parameters", config.parameter_count()},
                                {"threads", device.backend().pool().threads()},
+                               {"device", where},
+                               {"precision", dtype},
+                               {"recompute", options.recompute},
+                               {"bytes", run_bytes(run)},
                                {"results", results}};
   fmt::print("{}\n", json.dump(2));
 }

@@ -95,8 +95,14 @@ void DeviceFlags::add(CLI::App& command) {
   command
       .add_option(
           "--device", device,
-          "where to run: cpu, reference (fp64, slow), cuda[:N] (a GPU), or auto (a GPU if there "
-          "is one)")
+          "where to run: cpu; cuda or cuda:N, a GPU; auto, the first GPU or else the CPU; or "
+          "reference (fp64, slow)")
+      ->capture_default_str();
+  command
+      .add_option("--precision", precision,
+                  "of activations and matrix products on a GPU: bf16, or f32 without its matrix "
+                  "units; sums are f32 in both")
+      ->check(CLI::IsMember({"bf16", "f32"}))
       ->capture_default_str();
   command.add_option("--threads", threads, "CPU threads; 0 takes one for each core")
       ->capture_default_str();
@@ -105,7 +111,9 @@ void DeviceFlags::add(CLI::App& command) {
 }
 
 Device DeviceFlags::open() const {
-  Device opened = require(Device::open(device, {.threads = threads, .cpu_target = cpu_target}));
+  const DType compute = precision == "f32" ? DType::kF32 : DType::kBF16;
+  Device opened = require(
+      Device::open(device, {.threads = threads, .cpu_target = cpu_target, .gpu_compute = compute}));
   if (!opened.no_gpu_because().empty()) {
     fmt::print(stderr, "running on the CPU: {}\n", opened.no_gpu_because());
   }

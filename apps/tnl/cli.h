@@ -37,6 +37,7 @@ struct DeviceFlags {
   std::string device = "cpu";
   int threads = 0;
   std::string cpu_target;
+  std::string precision = "bf16";
 
   void add(CLI::App& command);
   Device open() const;  // throws Exit

@@ -79,6 +79,16 @@ void print_json(const Options& options, const Evaluation& result, double rate) {
 }
 
 void run(const Options& options) {
+  if (options.text.empty() == options.task.task.empty()) {
+    throw Exit{kExitBadInput,
+               fmt::format("found {} --text {} --task, expected either --text or --task",
+                           options.text.empty() ? "neither" : "both",
+                           options.text.empty() ? "nor" : "and")};
+  }
+  if (!options.task.task.empty()) {
+    catch_interrupts();
+    return run_task(options.task, options.model, options.evaluate.chunk, options.json);
+  }
   std::ifstream file;
   if (options.text != "-") file = open_text(options.text);
   catch_interrupts();

@@ -128,8 +128,7 @@ void run_task(const TaskFlags& flags, const ModelFlags& model, std::int64_t chun
     Progress progress("eval", "items");
     return require(score_task(loaded.model, *loaded.tokenizer, items, options,
                               [&](const ItemScore& score, const TaskResult& now) {
-                                if (file)
-                                  samples += sample(items[score.item], score);
+                                if (file) samples += sample(items[score.item], score);
                                 progress.update(
                                     static_cast<std::int64_t>(score.item) + 1,
                                     static_cast<std::int64_t>(items.size()),

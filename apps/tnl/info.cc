@@ -105,14 +105,14 @@ void print_memory(const ModelConfig& config, DType stored, std::int64_t batch_to
   const auto count = static_cast<double>(total);
   const double weights = count * static_cast<double>(dtype_size(stored));
   const double prefill =
-      static_cast<double>(activation_bytes(config, DType::kF32, kPrefill, 1, false));
+      static_cast<double>(activation_bytes(config, {.tokens = kPrefill, .sequences = 1}));
   fmt::print(
       "\ninference     {} = {} parameters ({}) + {} activations + {} state a text, of any "
       "length\n",
       mebibytes(weights + prefill + 4.0 * static_cast<double>(state)), mebibytes(weights),
       dtype_name(stored), mebibytes(prefill), mebibytes(4.0 * static_cast<double>(state)));
-  const double activations =
-      static_cast<double>(activation_bytes(config, DType::kF32, batch_tokens, batch_tokens, true));
+  const double activations = static_cast<double>(activation_bytes(
+      config, {.tokens = batch_tokens, .sequences = batch_tokens, .training = true}));
   fmt::print(
       "training      {} = {} parameters + {} gradients + {} AdamW + {} activations ({} tokens "
       "a batch)\n",

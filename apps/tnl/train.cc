@@ -21,6 +21,7 @@ struct TrainOptions {
   TrainConfig flags;                            // as given on the command line
   std::map<std::string, CLI::Option*> options;  // by the name of the field
   std::string run, resume, settings;
+  bool dry_run = false;
   DeviceFlags device;
 };
 
@@ -97,6 +98,7 @@ class Display {
 };
 
 void check_doors(const TrainOptions& options) {
+  if (options.dry_run && options.resume.empty()) return;
   if (options.resume.empty() == options.run.empty()) {
     throw Exit{kExitBadInput, options.run.empty()
                                   ? "found neither --run nor --resume, expected one of them"
@@ -112,6 +114,25 @@ void check_doors(const TrainOptions& options) {
   }
 }
 
+void print_memory(const TrainConfig& config, const Device& device) {
+  const std::vector<MemoryItem> items = require(train_memory(config, device));
+  std::size_t all = 0;
+  const auto print = [](const std::string& name, std::size_t bytes) {
+    fmt::print("{:<24} {:>12.1f} MiB\n", name, static_cast<double>(bytes) / (1 << 20));
+  };
+  for (const MemoryItem& item : items) {
+    print(item.name, item.bytes);
+    all += item.bytes;
+  }
+  print("memory of the run", all);
+  const std::size_t room = device.properties().gpu.memory_bytes;
+  if (device.properties().kind != DeviceKind::kCuda) return;
+  print("memory of the GPU", room);
+  if (all <= room) return;
+  throw Exit{kExitFailed,
+             "the run does not fit: a smaller --batch-tokens, or --sequence-chunk, needs less"};
+}
+
 void train(TrainOptions& options) {
   check_doors(options);
   const bool resumed = !options.resume.empty();
@@ -122,6 +143,10 @@ void train(TrainOptions& options) {
     require(validate(config));
   }
   const Device device = options.device.open();
+  if (options.dry_run) {
+    print_memory(config, device);
+    return;
+  }
   catch_interrupts();
   Result<TrainResult> result = internal_error("");
   {
@@ -181,6 +206,8 @@ void add_train(CLI::App& app) {
       ->add_option("--settings", options->settings,
                    "JSON file with any of the settings below; flags win over it")
       ->type_name("FILE");
+  command->add_flag("--dry-run", options->dry_run,
+                    "print what the run would take of the device's memory, and end");
   options->device.add(*command);
   add_settings(*command, *options);
   command->footer(

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "tnl/status.h"
+#include "tnl/tensor.h"
 
 namespace tnl {
 
@@ -28,6 +29,7 @@ struct GpuProperties {
   // Of a copy, counting what is read and what is written; derived from the memory's clock and
   // width.
   double bytes_per_second = 2.95e12;
+  DType compute = DType::kBF16;  // of activations
 };
 
 // What plan() may look at. Plain data, so that plans for a device can be tested without it.
@@ -42,6 +44,9 @@ struct DeviceProperties {
 struct DeviceOptions {
   int threads = 0;              // 0: one for each core the process may use
   std::string cpu_target = {};  // empty: the best this machine has
+  // A model's activations and matrix products on a GPU: bf16, or f32 without its tensor cores.
+  // Sums, states and optimiser are f32 in both.
+  DType gpu_compute = DType::kBF16;
 };
 
 // A queue of a GPU's work, which is done in order. Default-constructed: the device's own.

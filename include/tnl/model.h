@@ -85,8 +85,8 @@ struct NamedTensor {
 };
 
 struct ModelLoadOptions {
-  // Storage of the parameters in memory. Not given: as stored in the file (bf16 and f16 stay so;
-  // arithmetic is fp32 all the same). Training needs kF32.
+  // Storage of the parameters in memory. Not given: as stored in the file on the CPU (bf16 and f16
+  // stay so; arithmetic is fp32 all the same), as the activations on a GPU. Training needs kF32.
   std::optional<DType> dtype;
 };
 
@@ -97,8 +97,8 @@ class Model {
   // missing tensors are an error that lists them.
   static Result<Model> load(const std::filesystem::path& directory, const Device& device,
                             const ModelLoadOptions& options = {});
-  // Random parameters: normal(0, init_std), LRPE frequencies as published. Stored as f32 (f64 on
-  // reference), or as `dtype`, which only inference takes.
+  // Random parameters: normal(0, init_std), LRPE frequencies as published. The same values on
+  // every device, stored as f32 (f64 on reference), or as `dtype`, which only inference takes.
   static Result<Model> create(const ModelConfig& config, const Device& device, std::uint64_t seed,
                               std::optional<DType> dtype = {});
 
@@ -114,9 +114,10 @@ class Model {
   const std::vector<NamedTensor>& parameters() const;
   // Tells this model from others: the configuration as far as it decides the numbers, the storage
   // and every parameter. Reads them all.
-  std::uint64_t fingerprint() const;
+  Result<std::uint64_t> fingerprint() const;
 
   struct Impl;
+  static Model share(std::shared_ptr<Impl> impl) { return Model(std::move(impl)); }
   const Impl& impl() const { return *impl_; }
   Impl& impl() { return *impl_; }
 

@@ -1,6 +1,7 @@
 // Training: one call that runs, reports, evaluates, writes checkpoints and can be resumed.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -37,7 +38,10 @@ struct TrainConfig {
   // cost a third more.
   bool whole_documents = false;
   std::int64_t sequence_chunk = 0;  // 0: a whole micro-batch; with whole_documents: batch_tokens
-  std::int64_t state_memory = 64;   // MiB of states between chunks; the rest goes to a file
+  // What the backward half of a pass computes again in place of keeping it: "none", "selective"
+  // (what is cheap) or "full" (every layer, from its input). The same bits, in less memory.
+  std::string recompute = "none";
+  std::int64_t state_memory = 64;  // MiB of states between chunks; the rest goes to a file
 
   // AdamW; no decay on the embedding table (nor a head tied to it) and on LRPE frequencies.
   double learning_rate = 3e-3;
@@ -63,6 +67,15 @@ Result<TrainConfig> read_train_config(const std::filesystem::path& path);
 std::string train_config_json(const TrainConfig& config);
 // Every field in its range and consistent with the others, or a sentence that names it.
 Status validate(const TrainConfig& config);
+
+// One piece of what a run keeps in the memory of its device.
+struct MemoryItem {
+  std::string name;
+  std::size_t bytes = 0;
+};
+// What a run with these settings would take before its first step; the workspace of the attention
+// operator, a small part, comes with the first pass. Takes and writes nothing.
+Result<std::vector<MemoryItem>> train_memory(const TrainConfig& config, const Device& device);
 
 struct TrainProgress {
   std::int64_t step = 0, steps = 0;  // done, of

@@ -40,6 +40,11 @@ std::span<const T> span_of(nb::handle description) {
           view.given() ? static_cast<std::size_t>(view.shape[0]) : 0};
 }
 
+// `stream`: the address of a CUDA stream; on the CPU it is not looked at.
+Stream stream_of(std::uintptr_t stream) {
+  return Stream::of(reinterpret_cast<void*>(stream));
+}
+
 // What a plan may depend on, as bytes.
 class Key {
  public:
@@ -51,7 +56,7 @@ class Key {
   }
   Key& add(const TensorView& view) {
     add(view.dtype).add(view.rank).add(view.shape).add(view.stride);
-    return add(reinterpret_cast<std::uintptr_t>(view.data) % 64);
+    return add(reinterpret_cast<std::uintptr_t>(view.data) % 256);
   }
   template <class T>
   Key& add(std::span<const T> values) {
@@ -114,9 +119,10 @@ AttentionArgs arguments(nb::handle q, nb::handle k, nb::handle v, nb::handle o,
   return args;
 }
 
-void forward(const std::string& device_name, int threads, nb::handle q, nb::handle k, nb::handle v,
-             nb::handle o, nb::handle log_decay, float scale, bool reverse, nb::handle cu_seqlens,
-             nb::handle state_in, nb::handle state_out, const nb::callable& allocate) {
+void forward(const std::string& device_name, int threads, std::uintptr_t stream, nb::handle q,
+             nb::handle k, nb::handle v, nb::handle o, nb::handle log_decay, float scale,
+             bool reverse, nb::handle cu_seqlens, nb::handle state_in, nb::handle state_out,
+             const nb::callable& allocate) {
   const Device& device = device_of(device_name, threads);
   const AttentionArgs args =
       arguments(q, k, v, o, log_decay, scale, reverse, cu_seqlens, state_in, state_out);
@@ -127,15 +133,16 @@ void forward(const std::string& device_name, int threads, nb::handle q, nb::hand
   Status status;
   {
     const nb::gil_scoped_release release;
-    status = attention_forward(args, plan, address, device);
+    status = attention_forward(args, plan, address, device, stream_of(stream));
   }
   check(status);
 }
 
-void backward(const std::string& device_name, int threads, nb::handle q, nb::handle k, nb::handle v,
-              nb::handle d_o, nb::handle log_decay, float scale, bool reverse,
-              nb::handle cu_seqlens, nb::handle state_in, nb::handle d_state_out, nb::handle dq,
-              nb::handle dk, nb::handle dv, nb::handle d_state_in, const nb::callable& allocate) {
+void backward(const std::string& device_name, int threads, std::uintptr_t stream, nb::handle q,
+              nb::handle k, nb::handle v, nb::handle d_o, nb::handle log_decay, float scale,
+              bool reverse, nb::handle cu_seqlens, nb::handle state_in, nb::handle d_state_out,
+              nb::handle dq, nb::handle dk, nb::handle dv, nb::handle d_state_in,
+              const nb::callable& allocate) {
   const Device& device = device_of(device_name, threads);
   const AttentionArgs args =
       arguments(q, k, v, nb::none(), log_decay, scale, reverse, cu_seqlens, state_in, nb::none());
@@ -156,13 +163,14 @@ void backward(const std::string& device_name, int threads, nb::handle q, nb::han
   Status status;
   {
     const nb::gil_scoped_release release;
-    status = attention_backward(args, gradients, plan, address, device);
+    status = attention_backward(args, gradients, plan, address, device, stream_of(stream));
   }
   check(status);
 }
 
-void step(const std::string& device_name, int threads, nb::handle q, nb::handle k, nb::handle v,
-          nb::handle o, nb::handle log_decay, float scale, nb::handle state, nb::handle slots) {
+void step(const std::string& device_name, int threads, std::uintptr_t stream, nb::handle q,
+          nb::handle k, nb::handle v, nb::handle o, nb::handle log_decay, float scale,
+          nb::handle state, nb::handle slots) {
   const Device& device = device_of(device_name, threads);
   AttentionStepArgs args;
   args.q = view_of(q);
@@ -176,7 +184,7 @@ void step(const std::string& device_name, int threads, nb::handle q, nb::handle 
   Status status;
   {
     const nb::gil_scoped_release release;
-    status = attention_step(args, device);
+    status = attention_step(args, device, {}, stream_of(stream));
   }
   check(status);
 }
@@ -192,17 +200,18 @@ void bind_attention(nb::module_& module) {
   module.attr("dtypes") = dtypes;
   module.def("open_device", [](const std::string& name, int threads) { device_of(name, threads); });
   const auto tensor = [](const char* name) { return nb::arg(name).none(); };
-  module.def("attention_forward", &forward, nb::arg("device"), nb::arg("threads"), tensor("q"),
-             tensor("k"), tensor("v"), tensor("o"), tensor("log_decay"), nb::arg("scale"),
-             nb::arg("reverse"), tensor("cu_seqlens"), tensor("state_in"), tensor("state_out"),
-             nb::arg("allocate"));
-  module.def("attention_backward", &backward, nb::arg("device"), nb::arg("threads"), tensor("q"),
-             tensor("k"), tensor("v"), tensor("d_o"), tensor("log_decay"), nb::arg("scale"),
-             nb::arg("reverse"), tensor("cu_seqlens"), tensor("state_in"), tensor("d_state_out"),
-             tensor("dq"), tensor("dk"), tensor("dv"), tensor("d_state_in"), nb::arg("allocate"));
-  module.def("attention_step", &step, nb::arg("device"), nb::arg("threads"), tensor("q"),
-             tensor("k"), tensor("v"), tensor("o"), tensor("log_decay"), nb::arg("scale"),
-             tensor("state"), tensor("state_slots"));
+  module.def("attention_forward", &forward, nb::arg("device"), nb::arg("threads"),
+             nb::arg("stream"), tensor("q"), tensor("k"), tensor("v"), tensor("o"),
+             tensor("log_decay"), nb::arg("scale"), nb::arg("reverse"), tensor("cu_seqlens"),
+             tensor("state_in"), tensor("state_out"), nb::arg("allocate"));
+  module.def("attention_backward", &backward, nb::arg("device"), nb::arg("threads"),
+             nb::arg("stream"), tensor("q"), tensor("k"), tensor("v"), tensor("d_o"),
+             tensor("log_decay"), nb::arg("scale"), nb::arg("reverse"), tensor("cu_seqlens"),
+             tensor("state_in"), tensor("d_state_out"), tensor("dq"), tensor("dk"), tensor("dv"),
+             tensor("d_state_in"), nb::arg("allocate"));
+  module.def("attention_step", &step, nb::arg("device"), nb::arg("threads"), nb::arg("stream"),
+             tensor("q"), tensor("k"), tensor("v"), tensor("o"), tensor("log_decay"),
+             nb::arg("scale"), tensor("state"), tensor("state_slots"));
 }
 
 }  // namespace tnl::python

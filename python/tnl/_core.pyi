@@ -6,19 +6,19 @@ dtypes: Dict[str, int]
 
 def open_device(name: str, threads: int) -> None: ...
 def attention_forward(
-    device: str, threads: int, q: Tensor, k: Tensor, v: Tensor, o: Tensor, log_decay: Tensor,
-    scale: float, reverse: bool, cu_seqlens: Optional[Tensor], state_in: Optional[Tensor],
+    device: str, threads: int, stream: int, q: Tensor, k: Tensor, v: Tensor, o: Tensor,
+    log_decay: Tensor, scale: float, reverse: bool, cu_seqlens: Optional[Tensor], state_in: Optional[Tensor],
     state_out: Optional[Tensor], allocate: Callable[[int], Tuple[Any, int]],
 ) -> None: ...
 def attention_backward(
-    device: str, threads: int, q: Tensor, k: Tensor, v: Tensor, d_o: Tensor, log_decay: Tensor,
-    scale: float, reverse: bool, cu_seqlens: Optional[Tensor], state_in: Optional[Tensor],
+    device: str, threads: int, stream: int, q: Tensor, k: Tensor, v: Tensor, d_o: Tensor,
+    log_decay: Tensor, scale: float, reverse: bool, cu_seqlens: Optional[Tensor], state_in: Optional[Tensor],
     d_state_out: Optional[Tensor], dq: Tensor, dk: Tensor, dv: Tensor,
     d_state_in: Optional[Tensor], allocate: Callable[[int], Tuple[Any, int]],
 ) -> None: ...
 def attention_step(
-    device: str, threads: int, q: Tensor, k: Tensor, v: Tensor, o: Tensor, log_decay: Tensor,
-    scale: float, state: Tensor, state_slots: Optional[Tensor],
+    device: str, threads: int, stream: int, q: Tensor, k: Tensor, v: Tensor, o: Tensor,
+    log_decay: Tensor, scale: float, state: Tensor, state_slots: Optional[Tensor],
 ) -> None: ...
 
 class Session:

@@ -164,11 +164,13 @@ def _rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
 
 
-def _device(x: Tensor) -> Tuple[str, int]:
+def _device(x: Tensor) -> Tuple[str, int, int]:
+    """Name, number of threads and stream."""
     if x.device.type == "cpu":
-        return "cpu", torch.get_num_threads()
+        return "cpu", torch.get_num_threads(), 0
     if x.device.type == "cuda":
-        return f"cuda:{x.device.index}", 0
+        index = x.device.index
+        return f"cuda:{index}", 0, torch._C._cuda_getCurrentRawStream(index)
     raise ValueError(f"q: found a tensor on {x.device}, expected cpu or cuda")
 
 
@@ -204,8 +206,8 @@ class _Workspace:
         self._device = device
 
     def __call__(self, size: int):
-        memory = torch.empty(size + 64, dtype=torch.uint8, device=self._device)
-        return memory, (memory.data_ptr() + 63) // 64 * 64
+        memory = torch.empty(size + 256, dtype=torch.uint8, device=self._device)
+        return memory, (memory.data_ptr() + 255) // 256 * 256
 
 
 def _forward(q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse):

@@ -3,11 +3,12 @@
 // bug and aborts through TNL_CHECK. Every result is the same bits for the same inputs and thread
 // count.
 //
-// Pointers of matrices, tensors and workspaces are memory of the device (allocate()); spans are
-// host memory, but for those of adamw and sum_of_squares, and have been read when a call returns.
-// On a GPU calls queue their work on the device's own stream (attention on the one it is given) and
-// return before it is done; upload() and download() come after all that was queued there and return
-// when done; an error that only shows while the work runs is what synchronize() or a copy returns.
+// Pointers of matrices, tensors and workspaces are memory of the device (allocate()), and so are
+// the spans of the model's operations. Of attention, cu_seqlens, slots and log_decay are host
+// memory and have been read when a call returns. On a GPU calls queue their work on the device's
+// own stream (attention on the one it is given) and return before it is done; upload() and
+// download() come after all that was queued there and return when done; an error that only shows
+// while the work runs is what synchronize() or a copy returns.
 #pragma once
 
 #include <cstddef>
@@ -66,13 +67,16 @@ struct SplitArgs {
   std::span<const std::int64_t> positions;  // [tokens], read with LRPE only
   std::span<const std::uint8_t> mask;       // [tokens], 0 zeroes the row of v; empty: all 1
   Matrix q, k;                              // [tokens, heads * K], K = head_dim or 2 * head_dim
-  Matrix v;                                 // [tokens, heads * head_dim]
+  // [tokens, heads * head_dim]. On a GPU and without silu_v it may be the third block of the
+  // projection itself, and its gradient that of d_projection.
+  Matrix v;
 };
 
 struct AdamWArgs {
   std::span<float> parameters;  // updated
   std::span<const float> gradients;
   std::span<float> first_moment, second_moment;
+  void* rounded = nullptr;  // where given: the updated parameters once more, in bf16
   float learning_rate = 0, beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f, weight_decay = 0;
   float gradient_scale = 1;  // clipping: multiplies the gradient before anything else
   std::int64_t step = 1;     // counted from 1, for the bias correction
@@ -88,9 +92,11 @@ class Backend {
   virtual ~Backend() = default;
 
   virtual const DeviceProperties& properties() const = 0;
-  // dtype of activations and gradients: f32, or f64 in the reference. Parameters of a matmul may be
-  // stored as f32, bf16, f16 or f64; they are widened on the way in.
+  // dtype of activations and their gradients: f32; f64 in the reference; f32 or bf16 on a GPU.
+  // Parameters of a matmul may be stored as f32, bf16, f16 or f64; they are widened on the way in.
   virtual DType compute_dtype() const = 0;
+  // dtype of parameter gradients and attention states, which are summed up over many tokens.
+  DType sum_dtype() const { return compute_dtype() == DType::kF64 ? DType::kF64 : DType::kF32; }
   // Threads of the host.
   virtual ThreadPool& pool() = 0;
 
@@ -108,30 +114,40 @@ class Backend {
   virtual Result<double> time(const std::function<Status()>& work,
                               const TimingOptions& options) = 0;
 
-  // to = from, both of compute_dtype and of the same shape.
+  // to = from, of the same shape; on a GPU also from one dtype to another.
   virtual void copy(const Matrix& from, const Matrix& to) = 0;
+  virtual void zero(void* data, std::size_t bytes) = 0;
 
-  // C = alpha * product + beta * C. beta = 0 never reads C. A and C are of compute_dtype.
+  // C = alpha * product + beta * C. beta = 0 never reads C. A is of compute_dtype, C too or, where
+  // the form is kTN, of sum_dtype.
   virtual void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c) = 0;
+  // C = residual + A Bᵀ; C may be the residual.
+  virtual void matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
+                           const Matrix& c) {
+    if (residual.data != c.data) copy(residual, c);
+    matmul(MatmulForm::kNT, 1.0, a, b, 1.0, c);
+  }
 
   // out[t] = scale * table[ids[t]]
   virtual void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
                      const Matrix& out) = 0;
   // d_table[ids[t]] += scale * d_out[t], in token order; rows of `skip_id` (padding_idx) get
-  // nothing; -1: none.
+  // nothing; -1: none. d_table is of sum_dtype.
   virtual void embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids, double scale,
                               std::int64_t skip_id, const Matrix& d_table) = 0;
 
   // y = x * rsqrt(mean(x²) + eps), row by row. y may be x.
   virtual void srmsnorm(const Matrix& x, double eps, const Matrix& y) = 0;
   // dx (+)= r (dy - x̂ mean(x̂ dy)) with r and x̂ recomputed from x. dx may be dy if not accumulating.
+  // Here and in the other gradients: where `y` is given it gets what the forward pass had computed,
+  // which the gradient of the matrix behind it needs.
   virtual void srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
-                                 const Matrix& dx) = 0;
+                                 const Matrix& dx, const Matrix& y = {}) = 0;
 
   virtual void split(const SplitArgs& args) = 0;
   // args.q, k, v hold the gradients of the outputs; d_projection's first three blocks are written;
-  // d_theta [1, heads * head_dim] is added to where LRPE is on.
+  // d_theta [1, heads * head_dim], of sum_dtype, is added to where LRPE is on.
   virtual void split_backward(const SplitArgs& args, const Matrix& d_projection,
                               const Matrix& d_theta) = 0;
 
@@ -139,12 +155,13 @@ class Backend {
   virtual void norm_gate(GateKind kind, const Matrix& o, const Matrix& u, double eps,
                          const Matrix& y) = 0;
   virtual void norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u, const Matrix& dy,
-                                  double eps, const Matrix& d_o, const Matrix& d_u) = 0;
+                                  double eps, const Matrix& d_o, const Matrix& d_u,
+                                  const Matrix& y = {}) = 0;
 
   // y = a * b, elementwise (SGLU), and da = dy * b, db = dy * a.
   virtual void product(const Matrix& a, const Matrix& b, const Matrix& y) = 0;
   virtual void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy,
-                                const Matrix& da, const Matrix& db) = 0;
+                                const Matrix& da, const Matrix& db, const Matrix& y = {}) = 0;
 
   // losses[t] = logsumexp(logits[t]) - logits[t, targets[t]], 0 where targets[t] < 0 (ignored).
   // With d_scale != 0 the logits are replaced by d_scale * (softmax - onehot), zeros for ignored

@@ -14,9 +14,10 @@ class Backend;
 // Both sides compile this in; the library exports it as the variable
 // tnl_cuda_interface. Raise the number behind
 // the slash with every change of what crosses the door: Backend, AttentionProblem, cuda::Plan.
-inline constexpr const char* kCudaInterface = TNL_VERSION "/1";
+inline constexpr const char* kCudaInterface = TNL_VERSION "/3";
 
-// What the library exports as the variable tnl_cuda_open. `properties`: threads are set, the rest is filled in.
+// What the library exports as the variable tnl_cuda_open. `properties`: threads are set, the rest
+// is filled in.
 using CudaOpen = Result<std::unique_ptr<Backend>> (*)(int index, DeviceProperties properties);
 
 // Finds the library (the file that TNL_CUDA_LIBRARY names, or beside the main library), loads it

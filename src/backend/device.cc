@@ -9,30 +9,9 @@
 
 #include "backend/backend.h"
 #include "backend/cuda_library.h"
-#include "core/check.h"
 #include "core/try.h"
 
 namespace tnl {
-
-Matrix Matrix::columns(std::int64_t first, std::int64_t count) const {
-  TNL_CHECK(first >= 0 && count >= 0 && first + count <= cols);
-  Matrix block = *this;
-  block.data = static_cast<char*>(data) + first * dtype_size(dtype);
-  block.cols = count;
-  return block;
-}
-
-Matrix Matrix::row_block(std::int64_t first, std::int64_t count) const {
-  TNL_CHECK(first >= 0 && count >= 0 && first + count <= rows);
-  Matrix block = *this;
-  block.data = static_cast<char*>(data) + first * row_stride * dtype_size(dtype);
-  block.rows = count;
-  return block;
-}
-
-Matrix Matrix::contiguous(void* data, DType dtype, std::int64_t rows, std::int64_t cols) {
-  return {.data = data, .dtype = dtype, .rows = rows, .cols = cols, .row_stride = cols};
-}
 
 std::vector<std::string> available_cpu_targets() {
   std::vector<std::string> targets;
@@ -88,8 +67,13 @@ Result<Device> Device::open(std::string_view name, const DeviceOptions& options)
     return invalid_argument(fmt::format("threads: found {}, expected 0 (one for each core) to {}",
                                         options.threads, kMostThreads));
   }
+  if (options.gpu_compute != DType::kBF16 && options.gpu_compute != DType::kF32) {
+    return invalid_argument(
+        fmt::format("precision: found {}, expected bf16 or f32", dtype_name(options.gpu_compute)));
+  }
   DeviceProperties properties;
   properties.name = name;
+  properties.gpu.compute = options.gpu_compute;
   properties.threads = options.threads > 0 ? options.threads : usable_cores();
   if (name == "reference") {
     properties.kind = DeviceKind::kReference;

@@ -158,10 +158,11 @@ Status Session::save(const std::filesystem::path& path, const GenerateState& tex
                     text.held.size(), text.partial.size(), GenerateState::kMostHeld, kMostPartial));
   }
   const Layout layout(impl_->model, impl_->state.bytes());
+  TNL_ASSIGN(const std::uint64_t fingerprint, impl_->model.fingerprint());
   SessionHeader header{.version = kVersion,
                        .state_dtype = static_cast<std::uint32_t>(impl_->state.layer(0).dtype),
                        .file_bytes = layout.end,
-                       .fingerprint = impl_->model.fingerprint(),
+                       .fingerprint = fingerprint,
                        .position = position(),
                        .begun = text.begun,
                        .in_text = text.in_text,
@@ -182,7 +183,7 @@ Status Session::save(const std::filesystem::path& path, const GenerateState& tex
   if (position() > 0) {
     std::memcpy(bytes.data() + layout.logits, impl_->logits.data(), impl_->logits.size() * 4);
   }
-  impl_->state.copy_to(bytes.data() + layout.states);
+  TNL_TRY(impl_->state.copy_to(bytes.data() + layout.states));
   const std::uint64_t sum = checksum(kChecksumStart, bytes.data(), layout.checksum);
   std::memcpy(bytes.data() + layout.checksum, &sum, sizeof sum);
   return write_file(path, bytes);
@@ -193,14 +194,15 @@ Result<Session> Session::load(const Model& model, const std::filesystem::path& p
   TNL_ASSIGN(const MappedFile mapped, MappedFile::open(path));
   SessionFile file(path, mapped.text());
   TNL_TRY(file.check_file());
-  TNL_TRY(file.check_model(model.fingerprint()));
+  TNL_ASSIGN(const std::uint64_t fingerprint, model.fingerprint());
+  TNL_TRY(file.check_model(fingerprint));
   TNL_ASSIGN(Session session, Session::create(model, prefill_chunk));
   Impl& impl = *session.impl_;
   const Layout layout(model, impl.state.bytes());
   TNL_TRY(file.check_content(layout, impl.state.layer(0).dtype, model.config().vocab_size));
 
   const SessionHeader& header = file.header();
-  impl.state.copy_from(file.at(layout.states));
+  TNL_TRY(impl.state.copy_from(file.at(layout.states)));
   impl.state.positions()[0] = header.position;
   std::memcpy(impl.logits.data(), file.at(layout.logits), impl.logits.size() * 4);
   for (std::uint32_t i = 0; i < header.recent; ++i) impl.recent.push_back(file.recent(layout, i));

@@ -294,7 +294,8 @@ Result<Items> read_directory(const fs::path& directory, std::string_view format)
     return invalid_argument(fmt::format("{}: found a directory, expected a file of the format {}",
                                         directory.string(), format));
   }
-  const bool folder = format == "mmlu" && fs::is_directory(directory / "test");
+  std::error_code error;
+  const bool folder = format == "mmlu" && fs::is_directory(directory / "test", error);
   TNL_ASSIGN(const auto files, files_of(folder ? directory / "test" : directory,
                                         format == "mmlu" ? ".csv" : ".jsonl"));
   Items items;

@@ -1,14 +1,21 @@
 #include "model/activations.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/try.h"
 
 namespace tnl {
-std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens) {
-  constexpr std::int64_t kMostElements = std::int64_t{4} << 20;
-  return std::clamp<std::int64_t>(kMostElements / config.vocab_size, 1,
-                                  std::max<std::int64_t>(tokens, 1));
+
+std::int64_t logit_rows(const ModelConfig& config, const ActivationPlan& plan) {
+  const std::int64_t most_elements = std::int64_t{plan.on_gpu ? 512 : 4} << 20;
+  const std::int64_t tokens = std::max<std::int64_t>(plan.tokens, 1);
+  const std::int64_t most = std::clamp<std::int64_t>(most_elements / config.vocab_size, 1, tokens);
+  if (!plan.on_gpu) return most;
+  constexpr std::int64_t kTile = 128;  // rows a matrix product likes to have
+  const std::int64_t blocks = (tokens + most - 1) / most;
+  const std::int64_t even = (tokens + blocks - 1) / blocks;
+  return std::min(tokens, (even + kTile - 1) / kTile * kTile);
 }
 
 namespace {
@@ -27,10 +34,10 @@ class Placer {
         {&matrix, arena_.add(static_cast<std::size_t>(rows * cols * dtype_size(dtype_)))});
   }
 
-  Status allocate(const char* purpose) {
-    TNL_TRY(arena_.allocate(purpose));
-    for (const Piece& piece : pieces_) piece.matrix->data = arena_.at(piece.offset);
-    return {};
+  void set_addresses(void* memory) {
+    for (const Piece& piece : pieces_) {
+      piece.matrix->data = static_cast<char*>(memory) + piece.offset;
+    }
   }
 
  private:
@@ -52,21 +59,27 @@ std::int64_t widest_key(const ModelConfig& config) {
   return widest;
 }
 
-void add_layer(Placer& placer, const ModelConfig& config, std::int64_t key_width,
-               LayerActivations& layer) {
+// q, k and v, which follow from the projection.
+void add_operands(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
+                  std::int64_t key_width, LayerActivations& layer) {
+  placer.add(layer.q, key_width);
+  placer.add(layer.k, key_width);
+  if (!plan.v_in_place(config)) placer.add(layer.v, config.hidden);
+}
+
+// The rest, but for the residual stream.
+void add_layer(Placer& placer, const ModelConfig& config, LayerActivations& layer) {
   placer.add(layer.projection, (config.generation == Generation::kTnl ? 4 : 3) * config.hidden);
   if (config.generation == Generation::kTnl3) {
     placer.add(layer.gate_low, config.gate);
     placer.add(layer.gate, config.hidden);
   }
-  placer.add(layer.q, key_width);
-  placer.add(layer.k, key_width);
-  placer.add(layer.v, config.hidden);
   placer.add(layer.o, config.hidden);
   placer.add(layer.glu, 2 * config.glu);
 }
 
-void add_gradients(Placer& placer, const ModelConfig& config, Activations& a) {
+void add_gradients(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
+                   Activations& a) {
   placer.add(a.d_stream, config.width);
   placer.add(a.d_normed, config.width);
   placer.add(a.d_projection, (config.generation == Generation::kTnl ? 4 : 3) * config.hidden);
@@ -76,59 +89,90 @@ void add_gradients(Placer& placer, const ModelConfig& config, Activations& a) {
   }
   placer.add(a.d_q, widest_key(config));
   placer.add(a.d_k, widest_key(config));
-  placer.add(a.d_v, config.hidden);
+  if (!plan.v_in_place(config)) placer.add(a.d_v, config.hidden);
   placer.add(a.d_o, config.hidden);
   placer.add(a.d_gated, config.hidden);
   placer.add(a.d_glu, 2 * config.glu);
   placer.add(a.d_product, config.glu);
 }
 
-void add_all(Placer& placer, const ModelConfig& config, std::int64_t tokens, std::int64_t sequences,
-             bool training, Activations& a) {
+// Whether every layer has operands, and the rest, of its own.
+bool keeps_operands(const ActivationPlan& plan) {
+  return plan.training && plan.recompute == Recompute::kNone;
+}
+bool keeps_layers(const ActivationPlan& plan) {
+  return plan.training && plan.recompute != Recompute::kFull;
+}
+
+void add_all(Placer& placer, const ModelConfig& config, const ActivationPlan& plan,
+             Activations& a) {
   a.layers.resize(static_cast<std::size_t>(config.layers));
-  if (training) {
-    for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-      placer.add(a.layers[layer].input, config.width);
-      placer.add(a.layers[layer].middle, config.width);
-      add_layer(placer, config, config.heads * config.key_dim(layer), a.layers[layer]);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    LayerActivations& act = a.layers[layer];
+    if (plan.training) placer.add(act.input, config.width);
+    if (keeps_layers(plan) || (plan.training && layer == 0)) placer.add(act.middle, config.width);
+    if (keeps_layers(plan) || layer == 0) add_layer(placer, config, act);
+    if (keeps_operands(plan)) {
+      add_operands(placer, config, plan, config.heads * config.key_dim(layer), act);
+    } else if (layer == 0) {
+      add_operands(placer, config, plan, widest_key(config), act);
     }
-    add_gradients(placer, config, a);
-  } else {
-    add_layer(placer, config, widest_key(config), a.layers[0]);
   }
+  if (plan.training) add_gradients(placer, config, plan, a);
   placer.add(a.output, config.width);
   placer.add(a.normed, config.width);
   placer.add(a.gated, config.hidden);
   placer.add(a.product, config.glu);
-  placer.add(a.last, sequences, config.width);
-  placer.add(a.logits, logit_rows(config, tokens), config.vocab_size);
+  placer.add(a.last, plan.sequences, config.width);
+  placer.add(a.logits, logit_rows(config, plan), config.vocab_size);
 }
 
 }  // namespace
 
-std::size_t activation_bytes(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                             std::int64_t sequences, bool training) {
+std::size_t activation_bytes(const ModelConfig& config, const ActivationPlan& plan) {
   Activations planned;
-  Placer placer(planned.arena, dtype, tokens);
-  add_all(placer, config, tokens, sequences, training, planned);
-  return planned.arena.bytes();
+  Placer placer(planned.plan, plan.dtype, plan.tokens);
+  add_all(placer, config, plan, planned);
+  return planned.plan.bytes();
 }
 
-Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                         std::int64_t sequences, bool training, Activations& a) {
-  Placer placer(a.arena, dtype, tokens);
-  add_all(placer, config, tokens, sequences, training, a);
-  TNL_TRY(placer.allocate("activations"));
+Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
+                         const Device& device, Activations& a) {
+  Placer placer(a.plan, plan.dtype, plan.tokens);
+  add_all(placer, config, plan, a);
+  auto memory = DeviceBuffer::allocate(device, a.plan.bytes(), "activations");
+  if (!memory.ok()) {
+    return {memory.status().code(), memory.status().message() +
+                                        "; fewer tokens a pass need less: a smaller batch_tokens, "
+                                        "or sequence_chunk"};
+  }
+  a.memory = std::move(memory).value();
+  placer.set_addresses(a.memory.data());
+  const LayerActivations first = a.layers[0];
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    if (!training) {  // one set, and the residual stream is updated in place
-      a.layers[layer] = a.layers[0];
-      a.layers[layer].input = a.layers[layer].middle = a.output;
-      a.layers[layer].q.cols = a.layers[layer].q.row_stride = a.layers[layer].k.cols =
-          a.layers[layer].k.row_stride = config.heads * config.key_dim(layer);
+    LayerActivations& act = a.layers[layer];
+    if (!keeps_layers(plan)) {
+      const Matrix input = act.input;
+      act = first;
+      act.input = input;
+    }
+    if (!plan.training) act.input = act.middle = a.output;  // updated in place
+    if (!keeps_operands(plan)) {
+      act.q = first.q;
+      act.k = first.k;
+      act.v = first.v;
+      act.q.cols = act.q.row_stride = act.k.cols = act.k.row_stride =
+          config.heads * config.key_dim(layer);
     }
     if (config.generation == Generation::kTnl) {
-      a.layers[layer].gate = a.layers[layer].projection.columns(3 * config.hidden, config.hidden);
+      act.gate = act.projection.columns(3 * config.hidden, config.hidden);
     }
+    if (plan.v_in_place(config)) {
+      act.v = act.projection.columns(2 * config.hidden, config.hidden);
+    }
+  }
+  if (plan.training && plan.v_in_place(config)) {
+    a.d_v = a.d_projection.columns(2 * config.hidden, config.hidden);
   }
   return {};
 }

@@ -1,11 +1,13 @@
 // Every activation of a pass, placed in one arena before the first token. A pass that trains keeps
-// one set of LayerActivations for each layer; one that does not uses a single set for all.
+// one set of LayerActivations for each layer, less what it computes again; one that does not uses a
+// single set for all.
 #pragma once
 
 #include <vector>
 
 #include "backend/backend.h"
 #include "core/buffer.h"
+#include "model/execution.h"
 #include "tnl/model.h"
 
 namespace tnl {
@@ -23,7 +25,7 @@ struct LayerActivations {
 };
 
 struct Activations {
-  std::vector<LayerActivations> layers;  // all the same memory where nothing is kept
+  std::vector<LayerActivations> layers;  // what is not kept is the same memory in all
   Matrix output;                         // residual stream behind the last layer, [T, width]
   Matrix normed;                         // scratch, [T, width]
   Matrix gated;                          // scratch, [T, hidden]
@@ -39,17 +41,33 @@ struct Activations {
   Matrix d_v, d_o, d_gated;   // [T, hidden]
   Matrix d_glu, d_product;    // [T, 2 glu], [T, glu]
 
-  Arena arena;
+  Arena plan;  // where each lies in `memory`
+  DeviceBuffer memory;
 };
 
-// Rows of logits computed at a time, so that a block stays within a few megabytes.
-std::int64_t logit_rows(const ModelConfig& config, std::int64_t tokens);
+// What activations are placed for.
+struct ActivationPlan {
+  DType dtype = DType::kF32;
+  std::int64_t tokens = 0;
+  std::int64_t sequences = 0;
+  bool training = false;
+  Recompute recompute = Recompute::kNone;
+  bool on_gpu = false;
+
+  // v is the projection's own third block: where nothing is done to it, nothing is copied.
+  bool v_in_place(const ModelConfig& config) const {
+    return on_gpu && config.generation == Generation::kTnl;
+  }
+};
+
+// Rows of logits computed at a time, so that a block stays within a few megabytes, and on a GPU
+// within one gigabyte, where fewer blocks also mean fewer passes over the gradient of the head.
+std::int64_t logit_rows(const ModelConfig& config, const ActivationPlan& plan);
 
 // What place_activations would allocate.
-std::size_t activation_bytes(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                             std::int64_t sequences, bool training);
+std::size_t activation_bytes(const ModelConfig& config, const ActivationPlan& plan);
 
-Status place_activations(const ModelConfig& config, DType dtype, std::int64_t tokens,
-                         std::int64_t sequences, bool training, Activations& activations);
+Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
+                         const Device& device, Activations& activations);
 
 }  // namespace tnl

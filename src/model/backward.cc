@@ -1,6 +1,6 @@
 // The gradient of the summed loss, layer by layer from the head down. d_stream holds the gradient
-// of the residual stream throughout; norms, gates and products are recomputed from what forward
-// kept.
+// of the residual stream throughout; norms, gates and products are computed again from what the
+// forward pass kept.
 #include <fmt/format.h>
 
 #include "core/check.h"
@@ -25,29 +25,15 @@ Result<LossSum> Execution::loss_and_gradients(const TokenBatch& batch, double lo
 Result<LossSum> Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
                                                   double loss_scale, Gradients& gradients) {
   TNL_TRY(run_layers(batch, links));
-  const ModelWeights sums = arrange_weights(config(), gradients.data(), backend.compute_dtype());
-  const LossSum loss = head_backward(batch, loss_scale, sums);
-  TNL_TRY(backward(batch, sums));
-  return loss;
+  const ModelWeights sums = arrange_weights(config(), gradients.data(), backend.sum_dtype());
+  TNL_TRY(head_backward(loss_scale, sums));
+  TNL_TRY(backward(sums));
+  token_losses.resize(static_cast<std::size_t>(tokens));
+  TNL_TRY(inputs->download_losses(token_losses));
+  return sum_of_losses(batch);
 }
 
-LossSum Execution::Impl::head_backward(const TokenBatch& batch, double loss_scale,
-                                       const ModelWeights& gradients) {
-  const Matrix normed = rows(a.normed);
-  const Matrix d_normed = rows(a.d_normed);
-  backend.srmsnorm(rows(a.output), config().norm_eps, normed);
-  token_losses.resize(static_cast<std::size_t>(tokens));
-  for_logits(normed, [&](std::int64_t first, const Matrix& logits) {
-    const auto count = static_cast<std::size_t>(logits.rows);
-    backend.cross_entropy(logits, batch.targets.subspan(first, count), loss_scale,
-                          std::span(token_losses).subspan(first, count));
-    backend.matmul(MatmulForm::kNN, 1.0, logits, model.impl().weights.head, 0.0,
-                   d_normed.row_block(first, logits.rows));
-    backend.matmul(MatmulForm::kTN, 1.0, logits, normed.row_block(first, logits.rows), 1.0,
-                   gradients.head);
-  });
-  backend.srmsnorm_backward(rows(a.output), d_normed, config().norm_eps, /*accumulate=*/false,
-                            rows(a.d_stream));
+LossSum Execution::Impl::sum_of_losses(const TokenBatch& batch) const {
   LossSum loss;
   for (std::int64_t t = 0; t < tokens; ++t) {
     loss.sum += token_losses[t];
@@ -56,12 +42,36 @@ LossSum Execution::Impl::head_backward(const TokenBatch& batch, double loss_scal
   return loss;
 }
 
-Status Execution::Impl::backward(const TokenBatch& batch, const ModelWeights& gradients) {
+Status Execution::Impl::head_backward(double loss_scale, const ModelWeights& gradients) {
+  const Matrix normed = rows(a.normed);
+  const Matrix d_normed = rows(a.d_normed);
+  backend.srmsnorm(rows(a.output), config().norm_eps, normed);
+  TNL_TRY(for_logits(normed, [&](std::int64_t first, const Matrix& logits) -> Status {
+    const auto count = static_cast<std::size_t>(logits.rows);
+    backend.cross_entropy(logits, inputs->targets().subspan(first, count), loss_scale,
+                          inputs->losses().subspan(first, count));
+    backend.matmul(MatmulForm::kNN, 1.0, logits, model.impl().weights.head, 0.0,
+                   d_normed.row_block(first, logits.rows));
+    backend.matmul(MatmulForm::kTN, 1.0, logits, normed.row_block(first, logits.rows), 1.0,
+                   gradients.head);
+    return {};
+  }));
+  backend.srmsnorm_backward(rows(a.output), d_normed, config().norm_eps, /*accumulate=*/false,
+                            rows(a.d_stream));
+  return {};
+}
+
+Status Execution::Impl::backward(const ModelWeights& gradients) {
   for (std::int64_t layer = config().layers - 1; layer >= 0; --layer) {
+    // What the layers share still holds that of the last one.
+    if (limits.recompute == Recompute::kFull && layer + 1 < config().layers) {
+      TNL_TRY(token_mixer(layer));
+      expand(layer);
+    }
     channel_mixer_backward(layer, gradients.layers[layer]);
-    TNL_TRY(token_mixer_backward(layer, batch, gradients.layers[layer]));
+    TNL_TRY(token_mixer_backward(layer, gradients.layers[layer]));
   }
-  backend.embed_backward(rows(a.d_stream), batch.tokens, embedding_scale(), config().pad_id,
+  backend.embed_backward(rows(a.d_stream), inputs->tokens(), embedding_scale(), config().pad_id,
                          gradients.embedding);
   return {};
 }
@@ -75,20 +85,17 @@ void Execution::Impl::channel_mixer_backward(std::int64_t layer, const LayerWeig
   const Matrix d_stream = rows(a.d_stream);
   const Matrix d_glu = rows(a.d_glu);
 
-  backend.product(linear, gate, rows(a.product));
-  backend.matmul(MatmulForm::kTN, 1.0, d_stream, rows(a.product), 1.0, gradients.glu_out);
   backend.matmul(MatmulForm::kNN, 1.0, d_stream, w.glu_out, 0.0, rows(a.d_product));
   backend.product_backward(linear, gate, rows(a.d_product), d_glu.columns(0, glu),
-                           d_glu.columns(glu, glu));
-  backend.srmsnorm(rows(act.middle), config().norm_eps, rows(a.normed));
-  backend.matmul(MatmulForm::kTN, 1.0, d_glu, rows(a.normed), 1.0, gradients.glu_in);
+                           d_glu.columns(glu, glu), rows(a.product));
+  backend.matmul(MatmulForm::kTN, 1.0, d_stream, rows(a.product), 1.0, gradients.glu_out);
   backend.matmul(MatmulForm::kNN, 1.0, d_glu, w.glu_in, 0.0, rows(a.d_normed));
   backend.srmsnorm_backward(rows(act.middle), rows(a.d_normed), config().norm_eps,
-                            /*accumulate=*/true, d_stream);
+                            /*accumulate=*/true, d_stream, rows(a.normed));
+  backend.matmul(MatmulForm::kTN, 1.0, d_glu, rows(a.normed), 1.0, gradients.glu_in);
 }
 
-Status Execution::Impl::token_mixer_backward(std::int64_t layer, const TokenBatch& batch,
-                                             const LayerWeights& gradients) {
+Status Execution::Impl::token_mixer_backward(std::int64_t layer, const LayerWeights& gradients) {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
   const std::int64_t hidden = config().hidden;
@@ -97,36 +104,40 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const TokenBatc
   const Matrix d_projection = rows(a.d_projection);
   const Matrix d_gate = low_rank_gate ? rows(a.d_gate) : d_projection.columns(3 * hidden, hidden);
 
-  backend.norm_gate(gate_kind(), rows(act.o), rows(act.gate), config().norm_eps, rows(a.gated));
-  backend.matmul(MatmulForm::kTN, 1.0, d_stream, rows(a.gated), 1.0, gradients.output);
   backend.matmul(MatmulForm::kNN, 1.0, d_stream, w.output, 0.0, rows(a.d_gated));
   backend.norm_gate_backward(gate_kind(), rows(act.o), rows(act.gate), rows(a.d_gated),
-                             config().norm_eps, rows(a.d_o), d_gate);
+                             config().norm_eps, rows(a.d_o), d_gate, rows(a.gated));
+  backend.matmul(MatmulForm::kTN, 1.0, d_stream, rows(a.gated), 1.0, gradients.output);
 
-  SplitArgs split = split_args(layer, batch);
+  SplitArgs split = split_args(layer);
+  if (limits.recompute == Recompute::kSelective && layer + 1 < config().layers) {
+    backend.split(split);
+  }
   split.q = rows(a.d_q);
   split.k = rows(a.d_k);
   split.v = rows(a.d_v);
   split.q.cols = split.q.row_stride = split.k.cols = split.k.row_stride = act.q.cols;
-  for (const AttentionCall& call : calls) TNL_TRY(run_attention_backward(layer, call, split));
+  for (AttentionCall& call : calls) TNL_TRY(run_attention_backward(layer, call, split));
   backend.split_backward(split, d_projection, gradients.theta);
 
-  backend.srmsnorm(rows(act.input), config().norm_eps, rows(a.normed));
-  backend.matmul(MatmulForm::kTN, 1.0, d_projection, rows(a.normed), 1.0, gradients.projection);
   backend.matmul(MatmulForm::kNN, 1.0, d_projection, w.projection, 0.0, rows(a.d_normed));
   if (low_rank_gate) {
     const Matrix d_gate_low = rows(a.d_gate_low);
     backend.matmul(MatmulForm::kTN, 1.0, d_gate, rows(act.gate_low), 1.0, gradients.gate_up);
     backend.matmul(MatmulForm::kNN, 1.0, d_gate, w.gate_up, 0.0, d_gate_low);
-    backend.matmul(MatmulForm::kTN, 1.0, d_gate_low, rows(a.normed), 1.0, gradients.gate_down);
     backend.matmul(MatmulForm::kNN, 1.0, d_gate_low, w.gate_down, 1.0, rows(a.d_normed));
   }
   backend.srmsnorm_backward(rows(act.input), rows(a.d_normed), config().norm_eps,
-                            /*accumulate=*/true, d_stream);
+                            /*accumulate=*/true, d_stream, rows(a.normed));
+  backend.matmul(MatmulForm::kTN, 1.0, d_projection, rows(a.normed), 1.0, gradients.projection);
+  if (low_rank_gate) {
+    backend.matmul(MatmulForm::kTN, 1.0, rows(a.d_gate_low), rows(a.normed), 1.0,
+                   gradients.gate_down);
+  }
   return {};
 }
 
-Status Execution::Impl::run_attention_backward(std::int64_t layer, const AttentionCall& call,
+Status Execution::Impl::run_attention_backward(std::int64_t layer, AttentionCall& call,
                                                const SplitArgs& d_operands) {
   const AttentionArgs args = attention_args(layer, call);
   const std::int64_t heads = config().heads;
@@ -137,9 +148,12 @@ Status Execution::Impl::run_attention_backward(std::int64_t layer, const Attenti
   gradients.dv = by_head(call.rows(d_operands.v), heads);
   if (call.d_state_out != nullptr) gradients.d_state_out = call.d_state_out->layer(layer);
   if (call.d_state_in != nullptr) gradients.d_state_in = call.d_state_in->layer(layer);
-  TNL_ASSIGN(const AttentionPlan plan,
-             plan_attention_backward(args, gradients, backend.properties()));
-  TNL_TRY(reserve_workspace(plan.workspace_bytes));
+  call.backward_plans.resize(a.layers.size());
+  AttentionPlan& plan = call.backward_plans[layer];
+  if (!plan.backward) {
+    TNL_ASSIGN(plan, plan_attention_backward(args, gradients, backend.properties()));
+    TNL_TRY(reserve_workspace(plan.workspace_bytes));
+  }
   return attention_backward(args, gradients, plan, workspace.data(), model.device());
 }
 

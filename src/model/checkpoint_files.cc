@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include "backend/host_copy.h"
 #include "core/convert.h"
 #include "core/file.h"
 #include "core/json.h"
@@ -199,7 +200,9 @@ Result<Model> Model::load(const fs::path& directory, const Device& device,
   TNL_ASSIGN(const CheckedDirectory checked, open_checked(directory));
   const ModelConfig& config = checked.config;
   const StoredTensors& stored = checked.stored;
-  DType dtype = options.dtype.value_or(stored_dtype(stored));
+  const bool on_gpu = device.properties().kind == DeviceKind::kCuda;
+  DType dtype =
+      options.dtype.value_or(on_gpu ? device.backend().compute_dtype() : stored_dtype(stored));
   if (device.backend().compute_dtype() == DType::kF64) dtype = DType::kF64;
   if (!is_floating(dtype)) {
     return invalid_argument(
@@ -210,10 +213,13 @@ Result<Model> Model::load(const fs::path& directory, const Device& device,
   constexpr std::int64_t kPiece = std::int64_t{1} << 20;
   for (const NamedTensor& parameter : impl->parameters) {
     const SafetensorsEntry& entry = *stored.by_name.at(parameter.name);
+    TNL_ASSIGN(const HostCopy room,
+               HostCopy::room(device.backend(), parameter.view.data,
+                              static_cast<std::size_t>(entry.elements * dtype_size(dtype))));
     std::atomic<std::int64_t> bad = -1;
     device.backend().pool().split(
         entry.elements, kPiece, [&](std::int64_t begin, std::int64_t end, int) {
-          char* target = static_cast<char*>(parameter.view.data) + begin * dtype_size(dtype);
+          char* target = room.as<char>() + begin * dtype_size(dtype);
           convert(entry.data + begin * dtype_size(entry.dtype), entry.dtype, target, dtype,
                   end - begin);
           const std::int64_t found = first_not_finite(target, dtype, end - begin);
@@ -224,6 +230,7 @@ Result<Model> Model::load(const fs::path& directory, const Device& device,
           "{}: tensor '{}': found a value that is not finite in {} (element {}), expected numbers",
           directory.string(), parameter.name, dtype_name(dtype), bad.load()));
     }
+    TNL_TRY(room.upload());
   }
   return Model(std::move(impl));
 }
@@ -234,6 +241,9 @@ Status Model::save(const fs::path& directory, DType dtype, std::int64_t shard_by
         fmt::format("dtype: found {}, expected f32, bf16 or f16", dtype_name(dtype)));
   }
   TNL_TRY(make_directories(directory));
+  const char* const memory = static_cast<const char*>(impl_->memory.data());
+  TNL_ASSIGN(const HostCopy host,
+             HostCopy::download(device().backend(), memory, impl_->memory.bytes()));
   std::vector<std::vector<SafetensorsWrite>> shards(1);
   std::int64_t shard = 0;
   std::int64_t total = 0;
@@ -243,7 +253,9 @@ Status Model::save(const fs::path& directory, DType dtype, std::int64_t shard_by
       shards.emplace_back();
       shard = 0;
     }
-    shards.back().push_back({parameter.name, dtype, parameter.view});
+    TensorView view = parameter.view;
+    view.data = host.as<char>() + (static_cast<const char*>(view.data) - memory);
+    shards.back().push_back({parameter.name, dtype, view});
     shard += bytes;
     total += bytes;
   }

@@ -85,7 +85,7 @@ Status Execution::Impl::prepare_carry() {
 Status Execution::Impl::forward_chunk(const Chunk& chunk, const TokenBatch& batch) {
   TNL_TRY(prepare_carry());
   if (chunk.continues) {
-    carry->state.copy_to(carry->record.data());
+    TNL_TRY(carry->state.copy_to(carry->record.data()));
     TNL_TRY(carry->starts.push(carry->record.data()));
   }
   const StateLinks links{.first = chunk.continues ? &carry->state : nullptr, .last = &carry->state};
@@ -112,8 +112,7 @@ Result<LossSum> Execution::Impl::chunk_gradients(const Chunk& chunk, const Token
 
 Status Execution::Impl::restore_start() {
   TNL_TRY(carry->starts.pop(carry->record.data()));
-  carry->state.copy_from(carry->record.data());
-  return {};
+  return carry->state.copy_from(carry->record.data());
 }
 
 Result<LossSum> Execution::loss_and_gradients(const LongBatch& batch, double loss_scale,
@@ -162,7 +161,7 @@ Status Execution::losses(
     TNL_TRY(self.begin(tokens, links, /*need_targets=*/true));
     self.token_losses.resize(tokens.tokens.size());
     TNL_TRY(self.run_layers(tokens, links));
-    self.losses_of_output(tokens, self.token_losses);
+    TNL_TRY(self.losses_of_output(self.token_losses));
     use(tokens, self.token_losses);
   }
   return {};

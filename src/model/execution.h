@@ -10,7 +10,6 @@
 #include <span>
 #include <vector>
 
-#include "core/buffer.h"
 #include "tnl/model.h"
 #include "tnl/status.h"
 
@@ -43,25 +42,28 @@ class ModelState {
   std::int64_t sequences() const { return static_cast<std::int64_t>(positions_.size()); }
   std::span<std::int64_t> positions() { return positions_; }
   std::span<const std::int64_t> positions() const { return positions_; }
-  // [N, H, K, V] of the layer, in the backend's state dtype.
+  // [N, H, K, V] of the layer, of the backend's sum_dtype, in memory of the device.
   const TensorView& layer(std::int64_t index) const { return layers_[index]; }
   std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }
-  // All layers as one block, for who keeps states elsewhere.
+  // All layers as one block of the host, for who keeps states elsewhere.
   std::size_t bytes() const { return buffer_.bytes(); }
-  void copy_to(void* block) const;
-  void copy_from(const void* block);
+  Status copy_to(void* block) const;
+  Status copy_from(const void* block);
   Result<ModelState> copy() const;
   // Sequence `to` becomes what sequence `from` of `other`, a state of the same model, is.
   void copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to);
   void reset();
 
  private:
-  Buffer buffer_;
+  explicit ModelState(const Device& device) : device_(device) {}
+
+  Device device_;
+  DeviceBuffer buffer_;
   std::vector<TensorView> layers_;
   std::vector<std::int64_t> positions_;
 };
 
-// Gradients in the compute dtype (f32; f64 on reference), laid out as Model::parameters().
+// Gradients in f32 (f64 on reference), in memory of the device, laid out as Model::parameters().
 class Gradients {
  public:
   static Result<Gradients> create(const Model& model);
@@ -74,8 +76,19 @@ class Gradients {
   void* data() const;  // of the first
 
  private:
-  Buffer buffer_;
+  explicit Gradients(const Device& device) : device_(device) {}
+
+  Device device_;
+  DeviceBuffer buffer_;
   std::vector<TensorView> tensors_;
+};
+
+// What a training pass computes again in its backward half in place of keeping it. The results are
+// the same bits.
+enum class Recompute {
+  kNone,
+  kSelective,  // q, k, v from the projection
+  kFull,       // a layer from its input: about a third more work
 };
 
 struct LossSum {
@@ -89,6 +102,7 @@ class Execution {
     std::int64_t tokens = 0;     // of one pass
     std::int64_t sequences = 0;  // of one pass
     bool training = false;       // keep what the backward pass needs
+    Recompute recompute = Recompute::kNone;
     // Where the states between the chunks of a long batch go: memory up to so many bytes, the rest
     // to a file in this directory that has no name and goes away with the process.
     std::size_t state_memory = std::size_t{64} << 20;

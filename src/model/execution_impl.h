@@ -8,10 +8,12 @@
 
 #include "backend/backend.h"
 #include "core/record_stack.h"
+#include "core/try.h"
 #include "model/activations.h"
 #include "model/execution.h"
 #include "model/long_batch.h"
 #include "model/model_impl.h"
+#include "model/token_memory.h"
 #include "tnl/attention.h"
 
 namespace tnl {
@@ -37,8 +39,16 @@ struct AttentionCall {
   ModelState* state_out = nullptr;
   const ModelState* d_state_out = nullptr;
   ModelState* d_state_in = nullptr;
-  AttentionPlan plans[2];  // without and with LRPE
+  // Of each layer: on a GPU they depend on the decays. Those for the backward pass are made when it
+  // first needs them.
+  std::vector<AttentionPlan> plans, backward_plans;
 
+  // Whether plans for one serve the other.
+  bool same_as(const AttentionCall& other) const {
+    return first == other.first && count == other.count && cu_seqlens == other.cu_seqlens &&
+           state_in == other.state_in && state_out == other.state_out &&
+           d_state_out == other.d_state_out && d_state_in == other.d_state_in;
+  }
   Matrix rows(const Matrix& matrix) const { return matrix.row_block(first, count); }
 };
 
@@ -60,43 +70,45 @@ struct Execution::Impl {
   // Checks the batch against the limits and the vocabulary, sets positions and attention calls.
   Status begin(const TokenBatch& batch, const StateLinks& links, bool need_targets);
   void set_positions(const TokenBatch& batch, const StateLinks& links);
-  void set_calls(const TokenBatch& batch, const StateLinks& links);
+  // One attention call for all sequences; those with a state of their own at either end go alone.
+  std::vector<AttentionCall> make_calls(const TokenBatch& batch, const StateLinks& links) const;
   Status plan_calls();
 
   // The layers from the embedding to a.output. Advances the linked states.
   Status run_layers(const TokenBatch& batch, const StateLinks& links);
-  Status token_mixer(std::int64_t layer, const TokenBatch& batch);
+  Status token_mixer(std::int64_t layer);
+  void expand(std::int64_t layer);
   void channel_mixer(std::int64_t layer);
-  SplitArgs split_args(std::int64_t layer, const TokenBatch& batch) const;
+  SplitArgs split_args(std::int64_t layer) const;
   Status run_attention(std::int64_t layer, const AttentionCall& call);
   AttentionArgs attention_args(std::int64_t layer, const AttentionCall& call) const;
-  void losses_of_output(const TokenBatch& batch, std::span<double> losses);  // of a.output
-  void take_residual(const Matrix& from, const Matrix& to);  // nothing where both are the same
+  Status losses_of_output(std::span<double> losses);  // of a.output
 
   // logits of `normed` rows, a block at a time; `use(first_row, logits)` may change the block.
   template <class Use>
-  void for_logits(const Matrix& normed, const Use& use) {
+  Status for_logits(const Matrix& normed, const Use& use) {
     const std::int64_t block = a.logits.rows;
     for (std::int64_t first = 0; first < normed.rows; first += block) {
       const std::int64_t rows = std::min(block, normed.rows - first);
       const Matrix logits = a.logits.row_block(0, rows);
       backend.matmul(MatmulForm::kNT, 1.0, normed.row_block(first, rows), model.impl().weights.head,
                      0.0, logits);
-      use(first, logits);
+      TNL_TRY(use(first, logits));
     }
+    return {};
   }
 
   // begin() has been called with the same batch and links.
   Result<LossSum> forward_backward(const TokenBatch& batch, const StateLinks& links,
                                    double loss_scale, Gradients& gradients);
-  Status backward(const TokenBatch& batch, const ModelWeights& gradients);
-  Status token_mixer_backward(std::int64_t layer, const TokenBatch& batch,
-                              const LayerWeights& gradients);
+  Status backward(const ModelWeights& gradients);
+  LossSum sum_of_losses(const TokenBatch& batch) const;
+  Status token_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
   // Gradients of the attention's operands into d_operands.q, k, v.
-  Status run_attention_backward(std::int64_t layer, const AttentionCall& call,
+  Status run_attention_backward(std::int64_t layer, AttentionCall& call,
                                 const SplitArgs& d_operands);
   void channel_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
-  LossSum head_backward(const TokenBatch& batch, double loss_scale, const ModelWeights& gradients);
+  Status head_backward(double loss_scale, const ModelWeights& gradients);
 
   Status check_training() const;
   Status prepare_carry();  // makes `carry` at the first long batch
@@ -116,7 +128,8 @@ struct Execution::Impl {
   Backend& backend;
   Activations a;
   std::vector<std::vector<float>> log_decay;  // [layer][head]
-  Buffer workspace;                           // of the attention kernels
+  DeviceBuffer workspace;                     // of the attention kernels
+  std::optional<TokenMemory> inputs;          // and losses, of the pass that runs
 
   // Of the pass that runs.
   std::int64_t tokens = 0;

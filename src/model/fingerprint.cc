@@ -3,7 +3,9 @@
 #include <cstring>
 #include <string_view>
 
+#include "backend/host_copy.h"
 #include "core/checksum.h"
+#include "core/try.h"
 #include "model/model_impl.h"
 
 namespace tnl {
@@ -33,7 +35,7 @@ class Fingerprint {
 
 }  // namespace
 
-std::uint64_t Model::fingerprint() const {
+Result<std::uint64_t> Model::fingerprint() const {
   const ModelConfig& c = config();
   Fingerprint print;
   for (const std::int64_t word :
@@ -50,7 +52,9 @@ std::uint64_t Model::fingerprint() const {
     const TensorView& view = parameter.view;
     print.add(std::string_view(parameter.name));
     print.add(dtype_name(view.dtype));
-    print.add_bytes(view.data, static_cast<std::size_t>(view.elements() * dtype_size(view.dtype)));
+    const auto bytes = static_cast<std::size_t>(view.elements() * dtype_size(view.dtype));
+    TNL_ASSIGN(const HostCopy host, HostCopy::download(device().backend(), view.data, bytes));
+    print.add_bytes(host.data(), bytes);
   }
   return print.value();
 }

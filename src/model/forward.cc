@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <utility>
 
 #include <fmt/format.h>
 
+#include "backend/host_copy.h"
 #include "core/check.h"
 #include "core/convert.h"
 #include "core/try.h"
@@ -67,7 +68,7 @@ GateKind Execution::Impl::gate_kind() const {
 
 Status Execution::Impl::reserve_workspace(std::size_t bytes) {
   if (bytes <= workspace.bytes()) return {};
-  TNL_ASSIGN(workspace, Buffer::allocate(bytes, "attention workspace"));
+  TNL_ASSIGN(workspace, DeviceBuffer::allocate(model.device(), bytes, "attention workspace"));
   return {};
 }
 
@@ -80,8 +81,12 @@ Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, 
   }
   tokens = static_cast<std::int64_t>(batch.tokens.size());
   set_positions(batch, links);
-  set_calls(batch, links);
-  return one_token_each ? Status() : plan_calls();
+  std::vector<AttentionCall> made = make_calls(batch, links);
+  const bool same = std::equal(made.begin(), made.end(), calls.begin(), calls.end(),
+                               [](const auto& a, const auto& b) { return a.same_as(b); });
+  if (!same) calls = std::move(made);  // else their plans serve again
+  if (!one_token_each) TNL_TRY(plan_calls());
+  return inputs->upload(batch, positions);  // last: it waits for the GPU
 }
 
 void Execution::Impl::set_positions(const TokenBatch& batch, const StateLinks& links) {
@@ -98,12 +103,12 @@ void Execution::Impl::set_positions(const TokenBatch& batch, const StateLinks& l
   }
 }
 
-// One call for all sequences; those with a state of their own at either end go alone.
-void Execution::Impl::set_calls(const TokenBatch& batch, const StateLinks& links) {
+std::vector<AttentionCall> Execution::Impl::make_calls(const TokenBatch& batch,
+                                                       const StateLinks& links) const {
   const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
-  calls.clear();
+  std::vector<AttentionCall> made;
   const auto add = [&](std::int64_t begin, std::int64_t end) -> AttentionCall& {
-    AttentionCall& call = calls.emplace_back();
+    AttentionCall& call = made.emplace_back();
     call.first = batch.cu_seqlens[begin];
     call.count = batch.cu_seqlens[end] - call.first;
     for (std::int64_t n = begin; n <= end; ++n)
@@ -124,36 +129,32 @@ void Execution::Impl::set_calls(const TokenBatch& batch, const StateLinks& links
     call.state_in = call.state_out = links.all;
   }
   if (last) {
-    AttentionCall& call = first && sequences == 1 ? calls.front() : add(sequences - 1, sequences);
+    AttentionCall& call = first && sequences == 1 ? made.front() : add(sequences - 1, sequences);
     call.state_out = links.last;
     call.d_state_out = links.d_last;
   }
+  return made;
 }
 
 Status Execution::Impl::plan_calls() {
   for (AttentionCall& call : calls) {
-    bool planned[2] = {false, false};
+    if (call.plans.size() == a.layers.size()) continue;
+    call.plans.clear();
     for (std::int64_t layer = 0; layer < config().layers; ++layer) {
-      const int kind = config().lrpe[layer] ? 1 : 0;
-      if (planned[kind]) continue;
-      planned[kind] = true;
-      TNL_ASSIGN(call.plans[kind],
+      TNL_ASSIGN(AttentionPlan plan,
                  plan_attention(attention_args(layer, call), backend.properties()));
-      TNL_TRY(reserve_workspace(call.plans[kind].workspace_bytes));
+      TNL_TRY(reserve_workspace(plan.workspace_bytes));
+      call.plans.push_back(std::move(plan));
     }
   }
   return {};
 }
 
-void Execution::Impl::take_residual(const Matrix& from, const Matrix& to) {
-  if (from.data != to.data) backend.copy(rows(from), rows(to));
-}
-
 Status Execution::Impl::run_layers(const TokenBatch& batch, const StateLinks& links) {
-  backend.embed(model.impl().weights.embedding, batch.tokens, embedding_scale(),
+  backend.embed(model.impl().weights.embedding, inputs->tokens(), embedding_scale(),
                 rows(a.layers[0].input));
   for (std::int64_t layer = 0; layer < config().layers; ++layer) {
-    TNL_TRY(token_mixer(layer, batch));
+    TNL_TRY(token_mixer(layer));
     channel_mixer(layer);
   }
   if (links.all != nullptr) {
@@ -166,7 +167,7 @@ Status Execution::Impl::run_layers(const TokenBatch& batch, const StateLinks& li
 }
 
 // x += W_out (gate * norm(attention(split(W x̂))))
-Status Execution::Impl::token_mixer(std::int64_t layer, const TokenBatch& batch) {
+Status Execution::Impl::token_mixer(std::int64_t layer) {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
   backend.srmsnorm(rows(act.input), config().norm_eps, rows(a.normed));
@@ -175,12 +176,19 @@ Status Execution::Impl::token_mixer(std::int64_t layer, const TokenBatch& batch)
     backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.gate_down, 0.0, rows(act.gate_low));
     backend.matmul(MatmulForm::kNT, 1.0, rows(act.gate_low), w.gate_up, 0.0, rows(act.gate));
   }
-  backend.split(split_args(layer, batch));
+  backend.split(split_args(layer));
   for (const AttentionCall& call : calls) TNL_TRY(run_attention(layer, call));
   backend.norm_gate(gate_kind(), rows(act.o), rows(act.gate), config().norm_eps, rows(a.gated));
-  take_residual(act.input, act.middle);
-  backend.matmul(MatmulForm::kNT, 1.0, rows(a.gated), w.output, 1.0, rows(act.middle));
+  backend.matmul_onto(rows(act.input), rows(a.gated), w.output, rows(act.middle));
   return {};
+}
+
+// act.glu = W1 x̂ | W2 x̂
+void Execution::Impl::expand(std::int64_t layer) {
+  const LayerActivations& act = a.layers[layer];
+  backend.srmsnorm(rows(act.middle), config().norm_eps, rows(a.normed));
+  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), model.impl().weights.layers[layer].glu_in,
+                 0.0, rows(act.glu));
 }
 
 // x += W3 ((W1 x̂) * (W2 x̂))
@@ -188,16 +196,14 @@ void Execution::Impl::channel_mixer(std::int64_t layer) {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
   const std::int64_t glu = config().glu;
-  backend.srmsnorm(rows(act.middle), config().norm_eps, rows(a.normed));
-  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.glu_in, 0.0, rows(act.glu));
+  expand(layer);
   backend.product(rows(act.glu).columns(0, glu), rows(act.glu).columns(glu, glu), rows(a.product));
   const bool last = layer + 1 == config().layers;
   const Matrix& next = last ? a.output : a.layers[layer + 1].input;
-  take_residual(act.middle, next);
-  backend.matmul(MatmulForm::kNT, 1.0, rows(a.product), w.glu_out, 1.0, rows(next));
+  backend.matmul_onto(rows(act.middle), rows(a.product), w.glu_out, rows(next));
 }
 
-SplitArgs Execution::Impl::split_args(std::int64_t layer, const TokenBatch& batch) const {
+SplitArgs Execution::Impl::split_args(std::int64_t layer) const {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
   SplitArgs args;
@@ -210,8 +216,8 @@ SplitArgs Execution::Impl::split_args(std::int64_t layer, const TokenBatch& batc
     args.theta = w.theta.data;
     args.theta_dtype = w.theta.dtype;
   }
-  args.positions = positions;
-  args.mask = batch.mask;
+  args.positions = inputs->positions();
+  args.mask = inputs->mask();
   args.q = rows(act.q);
   args.k = rows(act.k);
   args.v = rows(act.v);
@@ -237,8 +243,7 @@ AttentionArgs Execution::Impl::attention_args(std::int64_t layer, const Attentio
 Status Execution::Impl::run_attention(std::int64_t layer, const AttentionCall& call) {
   const AttentionArgs args = attention_args(layer, call);
   if (!one_token_each) {
-    return attention_forward(args, call.plans[config().lrpe[layer] ? 1 : 0], workspace.data(),
-                             model.device());
+    return attention_forward(args, call.plans[layer], workspace.data(), model.device());
   }
   AttentionStepArgs step;
   step.q = args.q;
@@ -264,8 +269,14 @@ Result<Execution> Execution::create(const Model& model, const Limits& limits) {
                                         dtype_name(model.dtype()),
                                         dtype_name(impl->backend.compute_dtype())));
   }
-  TNL_TRY(place_activations(model.config(), impl->backend.compute_dtype(), limits.tokens,
-                            limits.sequences, limits.training, impl->a));
+  const ActivationPlan plan{.dtype = impl->backend.compute_dtype(),
+                            .tokens = limits.tokens,
+                            .sequences = limits.sequences,
+                            .training = limits.training,
+                            .recompute = limits.recompute,
+                            .on_gpu = model.device().properties().kind == DeviceKind::kCuda};
+  TNL_TRY(place_activations(model.config(), plan, model.device(), impl->a));
+  TNL_ASSIGN(impl->inputs, TokenMemory::create(model.device(), limits.tokens));
   for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
     impl->log_decay.push_back(model.config().log_decay(layer));
   }
@@ -273,7 +284,7 @@ Result<Execution> Execution::create(const Model& model, const Limits& limits) {
 }
 
 std::size_t Execution::activation_bytes() const {
-  return impl_->a.arena.bytes();
+  return impl_->a.plan.bytes();
 }
 
 Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<float> logits,
@@ -304,11 +315,14 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
   }
   const Matrix normed = all_logits ? self.rows(self.a.normed) : picked;
   self.backend.srmsnorm(picked, self.config().norm_eps, normed);
-  self.for_logits(normed, [&](std::int64_t first, const Matrix& block) {
-    convert(block.data, block.dtype, logits.data() + first * vocab_size, DType::kF32,
-            block.rows * vocab_size);
+  return self.for_logits(normed, [&](std::int64_t first, const Matrix& block) -> Status {
+    const std::int64_t count = block.rows * vocab_size;
+    TNL_ASSIGN(const HostCopy host,
+               HostCopy::download(self.backend, block.data,
+                                  static_cast<std::size_t>(count * dtype_size(block.dtype))));
+    convert(host.data(), block.dtype, logits.data() + first * vocab_size, DType::kF32, count);
+    return {};
   });
-  return {};
 }
 
 Status Execution::losses(const TokenBatch& batch, ModelState* state, std::span<double> losses) {
@@ -320,18 +334,19 @@ Status Execution::losses(const TokenBatch& batch, ModelState* state, std::span<d
         fmt::format("losses: found room for {}, expected {}", losses.size(), batch.tokens.size()));
   }
   TNL_TRY(self.run_layers(batch, links));
-  self.losses_of_output(batch, losses);
-  return {};
+  return self.losses_of_output(losses);
 }
 
-void Execution::Impl::losses_of_output(const TokenBatch& batch, std::span<double> losses) {
+Status Execution::Impl::losses_of_output(std::span<double> losses) {
   const Matrix normed = rows(a.normed);
   backend.srmsnorm(rows(a.output), config().norm_eps, normed);
-  for_logits(normed, [&](std::int64_t first, const Matrix& block) {
+  TNL_TRY(for_logits(normed, [&](std::int64_t first, const Matrix& block) -> Status {
     const auto count = static_cast<std::size_t>(block.rows);
-    backend.cross_entropy(block, batch.targets.subspan(first, count), 0.0,
-                          losses.subspan(first, count));
-  });
+    backend.cross_entropy(block, inputs->targets().subspan(first, count), 0.0,
+                          inputs->losses().subspan(first, count));
+    return {};
+  }));
+  return inputs->download_losses(losses);
 }
 
 }  // namespace tnl

@@ -1,5 +1,6 @@
 #include <cmath>
 
+#include "backend/host_copy.h"
 #include "core/check.h"
 #include "core/convert.h"
 #include "core/rng.h"
@@ -75,16 +76,13 @@ ModelWeights arrange_weights(const ModelConfig& config, void* data, DType dtype)
 
 Result<std::shared_ptr<Model::Impl>> Model::Impl::allocate(const ModelConfig& config,
                                                            const Device& device, DType dtype) {
-  if (device.properties().kind == DeviceKind::kCuda) {
-    return unavailable("device: found '" + device.properties().name +
-                       "', expected cpu: a GPU runs the attention operator alone so far");
-  }
   auto impl = std::make_shared<Impl>(config, device, dtype);
   impl->layout = parameter_layout(config);
   std::int64_t elements = 0;
   for (const ParameterSpec& spec : impl->layout) elements += spec.elements();
-  TNL_ASSIGN(impl->memory, Buffer::allocate(static_cast<std::size_t>(elements * dtype_size(dtype)),
-                                            "parameters"));
+  TNL_ASSIGN(impl->memory,
+             DeviceBuffer::allocate(device, static_cast<std::size_t>(elements * dtype_size(dtype)),
+                                    "parameters"));
   char* next = static_cast<char*>(impl->memory.data());
   for (const ParameterSpec& spec : impl->layout) {
     impl->parameters.push_back({spec.name, parameter_view(next, dtype, spec)});
@@ -97,7 +95,7 @@ Result<std::shared_ptr<Model::Impl>> Model::Impl::allocate(const ModelConfig& co
 Result<Model> Model::create(const ModelConfig& config, const Device& device, std::uint64_t seed,
                             std::optional<DType> wanted) {
   TNL_TRY(config.validate());
-  const DType dtype = wanted.value_or(device.backend().compute_dtype());
+  const DType dtype = wanted.value_or(device.backend().sum_dtype());
   TNL_ASSIGN(std::shared_ptr<Impl> impl, Impl::allocate(config, device, dtype));
   Rng rng(seed);
   std::vector<double> values;
@@ -113,9 +111,26 @@ Result<Model> Model::create(const ModelConfig& config, const Device& device, std
       const std::int64_t first = config.pad_id * config.width;
       for (std::int64_t j = first; j < first + config.width; ++j) values[j] = 0;
     }
-    convert(values.data(), DType::kF64, impl->parameters[i].view.data, dtype, elements);
+    TNL_ASSIGN(const HostCopy stored,
+               HostCopy::room(device.backend(), impl->parameters[i].view.data,
+                              static_cast<std::size_t>(elements * dtype_size(dtype))));
+    convert(values.data(), DType::kF64, stored.data(), dtype, elements);
+    TNL_TRY(stored.upload());
   }
   return Model(std::move(impl));
+}
+
+Result<Model> convert_model(const Model& model, DType dtype) {
+  if (model.dtype() == dtype) return model;
+  TNL_ASSIGN(std::shared_ptr<Model::Impl> impl,
+             Model::Impl::allocate(model.config(), model.device(), dtype));
+  for (std::size_t i = 0; i < impl->parameters.size(); ++i) {
+    const TensorView& from = model.parameters()[i].view;
+    model.device().backend().copy(
+        Matrix::contiguous(from.data, from.dtype, 1, from.elements()),
+        Matrix::contiguous(impl->parameters[i].view.data, dtype, 1, from.elements()));
+  }
+  return Model::share(std::move(impl));
 }
 
 const ModelConfig& Model::config() const {

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "core/buffer.h"
 #include "model/layout.h"
 #include "tnl/model.h"
 
@@ -25,6 +24,9 @@ struct ModelWeights {
   std::vector<LayerWeights> layers;
 };
 
+// The same parameters stored in another dtype; `model` itself where it is stored so already.
+Result<Model> convert_model(const Model& model, DType dtype);
+
 // The matrices over any block laid out as parameter_layout(): parameters or their gradients.
 ModelWeights arrange_weights(const ModelConfig& config, void* data, DType dtype);
 
@@ -39,7 +41,7 @@ struct Model::Impl {
   ModelConfig config;
   Device device;
   DType dtype;
-  Buffer memory;
+  DeviceBuffer memory;
   std::vector<ParameterSpec> layout;
   std::vector<NamedTensor> parameters;  // one for each entry of layout
   ModelWeights weights;

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "backend/backend.h"
 #include "core/check.h"
 #include "core/try.h"
@@ -10,15 +8,16 @@ namespace tnl {
 
 Result<ModelState> ModelState::create(const Model& model, std::int64_t sequences) {
   const ModelConfig& config = model.config();
-  const DType dtype = model.device().backend().compute_dtype();
+  const DType dtype = model.device().backend().sum_dtype();
   const std::int64_t head_values = config.heads * config.head_dim();
   std::size_t bytes = 0;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     bytes += static_cast<std::size_t>(sequences * config.key_dim(layer) * head_values *
                                       dtype_size(dtype));
   }
-  ModelState state;
-  TNL_ASSIGN(state.buffer_, Buffer::allocate(bytes, "the state of the running texts"));
+  ModelState state(model.device());
+  TNL_ASSIGN(state.buffer_,
+             DeviceBuffer::allocate(model.device(), bytes, "the state of the running texts"));
   char* next = static_cast<char*>(state.buffer_.data());
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     state.layers_.push_back(TensorView::contiguous(
@@ -29,23 +28,25 @@ Result<ModelState> ModelState::create(const Model& model, std::int64_t sequences
   return state;
 }
 
-void ModelState::copy_to(void* block) const {
-  if (buffer_.bytes() > 0) std::memcpy(block, buffer_.data(), buffer_.bytes());
+Status ModelState::copy_to(void* block) const {
+  return device_.download(block, buffer_.data(), buffer_.bytes());
 }
 
-void ModelState::copy_from(const void* block) {
-  if (buffer_.bytes() > 0) std::memcpy(buffer_.data(), block, buffer_.bytes());
+Status ModelState::copy_from(const void* block) {
+  return device_.upload(buffer_.data(), block, buffer_.bytes());
 }
 
 Result<ModelState> ModelState::copy() const {
-  ModelState other;
-  TNL_ASSIGN(other.buffer_, Buffer::allocate(buffer_.bytes(), "a copy of a state"));
-  other.copy_from(buffer_.data());
+  ModelState other(device_);
+  TNL_ASSIGN(other.buffer_, DeviceBuffer::allocate(device_, buffer_.bytes(), "a copy of a state"));
   char* next = static_cast<char*>(other.buffer_.data());
   for (TensorView view : layers_) {
+    const TensorView from = view;
     view.data = next;
     next += view.elements() * dtype_size(view.dtype);
     other.layers_.push_back(view);
+    device_.backend().copy(Matrix::contiguous(from.data, from.dtype, 1, from.elements()),
+                           Matrix::contiguous(view.data, view.dtype, 1, view.elements()));
   }
   other.positions_ = positions_;
   return other;
@@ -53,28 +54,31 @@ Result<ModelState> ModelState::copy() const {
 
 void ModelState::copy_sequence(const ModelState& other, std::int64_t from, std::int64_t to) {
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const TensorView& layer = layers_[i];
-    const std::int64_t bytes =
-        layer.elements() / sequences() * static_cast<std::int64_t>(dtype_size(layer.dtype));
-    std::memcpy(static_cast<char*>(layer.data) + to * bytes,
-                static_cast<const char*>(other.layers_[i].data) + from * bytes,
-                static_cast<std::size_t>(bytes));
+    const auto one = [i](const ModelState& state, std::int64_t sequence) {
+      const TensorView& layer = state.layers_[i];
+      return Matrix::contiguous(layer.data, layer.dtype, state.sequences(),
+                                layer.elements() / state.sequences())
+          .row_block(sequence, 1);
+    };
+    device_.backend().copy(one(other, from), one(*this, to));
   }
   positions_[to] = other.positions_[from];
 }
 
 void ModelState::reset() {
-  if (buffer_.bytes() > 0) std::memset(buffer_.data(), 0, buffer_.bytes());
+  device_.backend().zero(buffer_.data(), buffer_.bytes());
   positions_.assign(positions_.size(), 0);
 }
 
 Result<Gradients> Gradients::create(const Model& model) {
-  const DType dtype = model.device().backend().compute_dtype();
-  Gradients gradients;
+  const DType dtype = model.device().backend().sum_dtype();
+  Gradients gradients(model.device());
   std::int64_t elements = 0;
   for (const NamedTensor& parameter : model.parameters()) elements += parameter.view.elements();
-  TNL_ASSIGN(gradients.buffer_,
-             Buffer::allocate(static_cast<std::size_t>(elements * dtype_size(dtype)), "gradients"));
+  TNL_ASSIGN(
+      gradients.buffer_,
+      DeviceBuffer::allocate(model.device(), static_cast<std::size_t>(elements * dtype_size(dtype)),
+                             "gradients"));
   char* next = static_cast<char*>(gradients.buffer_.data());
   for (const NamedTensor& parameter : model.parameters()) {
     TensorView view = parameter.view;
@@ -87,7 +91,7 @@ Result<Gradients> Gradients::create(const Model& model) {
 }
 
 void Gradients::zero() {
-  if (buffer_.bytes() > 0) std::memset(buffer_.data(), 0, buffer_.bytes());
+  device_.backend().zero(buffer_.data(), buffer_.bytes());
 }
 
 std::span<float> Gradients::flat() {

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "backend/host_copy.h"
 #include "core/convert.h"
 #include "core/try.h"
 #include "model/execution.h"
@@ -141,6 +142,11 @@ class Verifier {
     return {};
   }
 
+  Result<HostCopy> download(const TensorView& view) const {
+    return HostCopy::download(model_.device().backend(), view.data,
+                              static_cast<std::size_t>(view.elements() * dtype_size(view.dtype)));
+  }
+
   Status prompt(ModelState& state) {
     const std::int64_t vocab_size = model_.config().vocab_size;
     TNL_ASSIGN(Execution execution,
@@ -153,8 +159,9 @@ class Verifier {
                     tolerances_.values));
     for (std::int64_t layer = 0; layer < model_.config().layers; ++layer) {
       const TensorView& view = state.layer(layer);
+      TNL_ASSIGN(const HostCopy host, download(view));
       TNL_TRY(compare(fmt::format("{}{}", kStatePrefix, layer),
-                      {view.shape[0], view.shape[1], view.shape[2], view.shape[3]}, view.data,
+                      {view.shape[0], view.shape[1], view.shape[2], view.shape[3]}, host.data(),
                       view.dtype, tolerances_.values));
     }
     return {};
@@ -227,8 +234,9 @@ class Verifier {
     for (std::size_t i = 0; i < gradients.count(); ++i) {
       const TensorView& view = gradients.tensor(i);
       const std::vector<std::int64_t> shape(view.shape.begin(), view.shape.begin() + view.rank);
-      TNL_TRY(compare(std::string(kGradientPrefix) + model_.parameters()[i].name, shape, view.data,
-                      view.dtype, tolerances_.gradients));
+      TNL_ASSIGN(const HostCopy host, download(view));
+      TNL_TRY(compare(std::string(kGradientPrefix) + model_.parameters()[i].name, shape,
+                      host.data(), view.dtype, tolerances_.gradients));
     }
     return {};
   }

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/host_copy.h"
 #include "core/file.h"
 #include "core/json.h"
 #include "core/try.h"
@@ -63,10 +64,15 @@ TensorView as_vector(std::span<float> values) {
                                 {static_cast<std::int64_t>(values.size())});
 }
 
-Status write_optimizer(const fs::path& path, Optimizer& optimizer) {
+Status write_optimizer(const fs::path& path, Optimizer& optimizer, Backend& backend) {
+  std::vector<HostCopy> copies;
   std::vector<SafetensorsWrite> tensors;
   for (const Optimizer::Moment& moment : optimizer.moments()) {
-    tensors.push_back({moment.name, DType::kF32, as_vector(moment.values)});
+    TNL_ASSIGN(HostCopy copy,
+               HostCopy::download(backend, moment.values.data(), moment.values.size_bytes()));
+    tensors.push_back(
+        {moment.name, DType::kF32, as_vector({copy.as<float>(), moment.values.size()})});
+    copies.push_back(std::move(copy));
   }
   return write_safetensors(path, tensors);
 }
@@ -140,7 +146,7 @@ Result<FoundCheckpoint> open_checkpoint(const fs::path& directory) {
 }
 
 Status read_moment(const SafetensorsFile& file, const fs::path& path,
-                   const Optimizer::Moment& moment) {
+                   const Optimizer::Moment& moment, Backend& backend) {
   const SafetensorsEntry* entry = file.find(moment.name);
   const auto elements = static_cast<std::int64_t>(moment.values.size());
   if (entry == nullptr || entry->dtype != DType::kF32 || entry->elements != elements) {
@@ -148,8 +154,7 @@ Status read_moment(const SafetensorsFile& file, const fs::path& path,
         fmt::format("{}: {}: found {}, expected f32[{}]", path.string(), moment.name,
                     entry == nullptr ? "no such tensor" : "another tensor", elements));
   }
-  std::memcpy(moment.values.data(), entry->data, moment.values.size_bytes());
-  return {};
+  return backend.upload(moment.values.data(), entry->data, moment.values.size_bytes());
 }
 
 }  // namespace
@@ -163,10 +168,14 @@ std::string config_fingerprint(const TrainConfig& config) {
   numbers.eval_every = defaults.eval_every;
   numbers.eval_tokens = defaults.eval_tokens;
   numbers.state_memory = defaults.state_memory;
+  numbers.recompute = defaults.recompute;
   return crc_text(train_config_json(numbers));
 }
 
 std::string describe_device(const DeviceProperties& properties) {
+  if (properties.kind == DeviceKind::kCuda) {
+    return fmt::format("{}, {}", properties.gpu.model, dtype_name(properties.gpu.compute));
+  }
   return fmt::format("{} {}, {} thread{}", properties.name, properties.cpu_target,
                      properties.threads, properties.threads == 1 ? "" : "s");
 }
@@ -176,7 +185,7 @@ Status write_checkpoint(const RunDirectory& run, const CheckpointState& state, c
   TNL_TRY(make_directories(run.checkpoints()));
   TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(step_directory(run, state.step)));
   TNL_TRY(model.save(staged.path(), DType::kF32, std::numeric_limits<std::int64_t>::max()));
-  TNL_TRY(write_optimizer(staged.path() / kOptimizer, optimizer));
+  TNL_TRY(write_optimizer(staged.path() / kOptimizer, optimizer, model.device().backend()));
   nlohmann::ordered_json json = state_json(state);
   for (const char* name : kRequired) {
     TNL_ASSIGN(json["files"][name], describe_file(staged.path() / name));
@@ -211,10 +220,11 @@ Result<std::optional<FoundCheckpoint>> find_checkpoint(const RunDirectory& run,
 }
 
 Status read_optimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer) {
+  Backend& backend = optimizer.device().backend();
   const fs::path path = checkpoint.directory / kOptimizer;
   TNL_ASSIGN(const SafetensorsFile file, SafetensorsFile::open(path));
   for (const Optimizer::Moment& moment : optimizer.moments()) {
-    TNL_TRY(read_moment(file, path, moment));
+    TNL_TRY(read_moment(file, path, moment, backend));
   }
   optimizer.set_updates(checkpoint.state.updates);
   return {};

@@ -37,10 +37,10 @@ struct FoundCheckpoint {
 
 // Of the settings that decide the numbers.
 std::string config_fingerprint(const TrainConfig& config);
-// "cpu avx2, 8 threads": where all of it is the same, so is every bit.
+// "cpu avx2, 8 threads", "NVIDIA H100, bf16": where all of it is the same, so is every bit.
 std::string describe_device(const DeviceProperties& properties);
 
-// Writes checkpoints/step-N and removes the oldest beyond `keep`.
+// Writes checkpoints/step-N of the f32 parameters and removes the oldest beyond `keep`.
 Status write_checkpoint(const RunDirectory& run, const CheckpointState& state, const Model& model,
                         Optimizer& optimizer, std::int64_t keep);
 

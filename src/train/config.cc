@@ -102,6 +102,10 @@ Status check_optimizer(const TrainConfig& c) {
         c.min_learning_rate, c.learning_rate));
   }
   TNL_TRY(check_at_least("warmup_steps", c.warmup_steps, 0, kMostSteps));
+  if (c.recompute != "none" && c.recompute != "selective" && c.recompute != "full") {
+    return invalid_argument(
+        fmt::format("recompute: found '{}', expected none, selective or full", c.recompute));
+  }
   if (c.schedule != "cosine" && c.schedule != "wsd") {
     return invalid_argument(
         fmt::format("schedule: found '{}', expected cosine or wsd", printable(c.schedule)));

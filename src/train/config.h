@@ -31,6 +31,8 @@ void visit_train_config(Config& c, Visitor&& visit) {
   visit("sequence_chunk", c.sequence_chunk,
         "tokens a pass, which memory depends on; longer sequences are trained exactly, chunk by "
         "chunk; 0: a micro-batch (with whole_documents: batch_tokens)");
+  visit("recompute", c.recompute,
+        "what the backward half of a pass computes again to save memory: none, selective or full");
   visit("state_memory", c.state_memory,
         "MiB for the states between chunks; what is more goes to a file in the run");
   visit("learning_rate", c.learning_rate, "highest learning rate, reached after the warm-up");

@@ -7,24 +7,27 @@
 #include <vector>
 
 #include "backend/backend.h"
-#include "core/buffer.h"
 #include "model/execution.h"
 #include "tnl/model.h"
 #include "tnl/status.h"
 
 namespace tnl {
 
-// One tensor of parameters and its gradient, both f32 and contiguous.
+// One tensor of parameters and its gradient, both f32, contiguous and in memory of the device.
 struct OptimizerTensor {
   std::string name;
   std::span<float> values;
   std::span<const float> gradients;
   bool decay = true;
+  std::uint16_t* rounded = nullptr;  // where given: gets the updated values in bf16
 };
 
-// Weight decay is for matrices that multiply: not the embedding table (nor a head tied to it) and
-// not the LRPE frequencies. An untied head is such a matrix.
-std::vector<OptimizerTensor> optimizer_tensors(Model& model, const Gradients& gradients);
+// `master` is stored in f32. `model` is the same model as the passes read it: `master` itself, or a
+// copy in bf16 that follows every update. Weight decay is for matrices that multiply: not the
+// embedding table (nor a head tied to it) and not the LRPE frequencies. An untied head is such a
+// matrix.
+std::vector<OptimizerTensor> optimizer_tensors(const Model& master, const Model& model,
+                                               const Gradients& gradients);
 
 class Optimizer {
  public:
@@ -37,14 +40,14 @@ class Optimizer {
     double gradient_norm = 0;  // before clipping
     bool applied = false;      // false: the norm is not finite, nothing was touched
   };
-  // A moment of one tensor, in the order of the tensors.
+  // A moment of one tensor, in the order of the tensors, in memory of the device.
   struct Moment {
     std::string name;  // "first_moment." or "second_moment." and the tensor's name
     std::span<float> values;
   };
 
-  // The memory of `tensors` must outlive the optimizer.
-  static Result<Optimizer> create(Backend& backend, std::vector<OptimizerTensor> tensors,
+  // The memory of `tensors`, which is the device's, must outlive the optimizer.
+  static Result<Optimizer> create(const Device& device, std::vector<OptimizerTensor> tensors,
                                   const Options& options);
 
   // One update with the gradients as they are now.
@@ -55,6 +58,7 @@ class Optimizer {
   void set_updates(std::int64_t updates) { updates_ = updates; }
   std::vector<Moment> moments();
   std::size_t bytes() const { return memory_.bytes(); }
+  const Device& device() const { return device_; }
 
  private:
   // Tensors that lie one behind the other and decay alike, with their moments.
@@ -63,15 +67,16 @@ class Optimizer {
     std::span<const float> gradients;
     std::span<float> first, second;
     bool decay = true;
+    std::uint16_t* rounded = nullptr;
   };
-  Optimizer(Backend& backend, const Options& options) : backend_(&backend), options_(options) {}
+  Optimizer(const Device& device, const Options& options) : device_(device), options_(options) {}
 
-  Backend* backend_;
+  Device device_;
   Options options_;
   std::int64_t updates_ = 0;
   std::vector<OptimizerTensor> tensors_;
   std::vector<Group> groups_;
-  Buffer memory_;  // all first moments, then all second moments
+  DeviceBuffer memory_;  // all first moments, then all second moments
 };
 
 }  // namespace tnl

@@ -62,17 +62,24 @@ Result<TrainData> open_train_data(const TrainConfig& config) {
   return TrainData{std::move(dataset), std::move(tokenizer)};
 }
 
-Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
-                               const Device& device, std::vector<std::string>& notes) {
+Result<ModelConfig> train_model_config(const TrainConfig& config, const TrainData& data,
+                                       std::vector<std::string>& notes) {
   if (!config.init.empty()) {
-    TNL_ASSIGN(const ModelConfig stored, read_model_config(config.init));
+    TNL_ASSIGN(ModelConfig stored, read_model_config(config.init));
     TNL_TRY(check_vocabulary(config.init, stored.vocab_size, config, data));
-    return Model::load(config.init, device, {.dtype = DType::kF32});
+    return stored;
   }
   Result<ModelConfig> chosen =
       config.config.empty() ? preset_config(config, data, notes) : file_config(config, data);
   TNL_ASSIGN(ModelConfig model, std::move(chosen));
   if (config.paper_slopes) model.slopes = SlopeSchedule::kPaperLinear;
+  return model;
+}
+
+Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
+                               const Device& device, std::vector<std::string>& notes) {
+  TNL_ASSIGN(const ModelConfig model, train_model_config(config, data, notes));
+  if (!config.init.empty()) return Model::load(config.init, device, {.dtype = DType::kF32});
   return Model::create(model, device, config.seed);
 }
 
@@ -91,6 +98,11 @@ std::int64_t tokens_per_pass(const TrainConfig& config) {
                                 : std::min(config.sequence_chunk, config.batch_tokens);
 }
 
+Recompute recompute_of(const TrainConfig& config) {
+  if (config.recompute == "full") return Recompute::kFull;
+  return config.recompute == "selective" ? Recompute::kSelective : Recompute::kNone;
+}
+
 LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline,
                           DataBatch& buffer) {
   return {.cu_seqlens = outline.cu_seqlens,
@@ -102,9 +114,9 @@ LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline,
 }
 
 Status check_train_device(const Device& device) {
-  if (device.backend().compute_dtype() == DType::kF32) return {};
-  return invalid_argument(fmt::format("device: found {}, expected cpu: training is done in f32",
-                                      device.properties().name));
+  if (device.backend().sum_dtype() == DType::kF32) return {};
+  return invalid_argument(fmt::format(
+      "device: found {}, expected cpu or cuda: training is done in f32", device.properties().name));
 }
 
 }  // namespace tnl

@@ -21,6 +21,10 @@ struct TrainData {
 
 Result<TrainData> open_train_data(const TrainConfig& config);
 
+// The shape of the model. `notes` gets what was chosen for the user.
+Result<ModelConfig> train_model_config(const TrainConfig& config, const TrainData& data,
+                                       std::vector<std::string>& notes);
+
 // The model before the first step: new from a preset or a config, or loaded from `init`. `notes`
 // gets what was chosen for the user.
 Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
@@ -29,6 +33,7 @@ Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
 // How the data loader and the execution see the settings.
 LoaderOptions loader_options(const TrainConfig& config, Dataset::Split split);
 std::int64_t tokens_per_pass(const TrainConfig& config);
+Recompute recompute_of(const TrainConfig& config);
 // Tokens of an outline, read into `buffer` piece by piece.
 LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline, DataBatch& buffer);
 

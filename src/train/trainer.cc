@@ -7,7 +7,9 @@
 
 #include <fmt/format.h>
 
+#include "backend/backend.h"
 #include "core/try.h"
+#include "model/model_impl.h"
 #include "train/schedule.h"
 
 namespace tnl {
@@ -36,11 +38,12 @@ Optimizer::Options optimizer_options(const TrainConfig& config) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model model, Gradients gradients,
-                 Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator)
+Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model master,
+                 Gradients gradients, Execution execution, Optimizer optimizer, DataLoader loader,
+                 Evaluator evaluator)
     : config_(config),
       data_(data),
-      model_(std::move(model)),
+      master_(std::move(master)),
       gradients_(std::move(gradients)),
       execution_(std::move(execution)),
       optimizer_(std::move(optimizer)),
@@ -49,27 +52,30 @@ Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model model, 
       outlines_(static_cast<std::size_t>(config.accumulate)) {
   state_.dataset_fingerprint = data_.dataset.fingerprint();
   state_.config_fingerprint = config_fingerprint(config_);
-  state_.device = describe_device(model_.device().properties());
+  state_.device = describe_device(master_.device().properties());
 }
 
-Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model model,
+Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model master,
                                 const std::filesystem::path& run) {
   constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+  // The passes read the parameters as they store activations; on the CPU that is the master itself.
+  TNL_ASSIGN(const Model model, convert_model(master, master.device().backend().compute_dtype()));
   TNL_ASSIGN(Gradients gradients, Gradients::create(model));
   TNL_ASSIGN(Execution execution,
              Execution::create(
                  model, {.tokens = tokens_per_pass(config),
                          .sequences = tokens_per_pass(config),
                          .training = true,
+                         .recompute = recompute_of(config),
                          .state_memory = static_cast<std::size_t>(config.state_memory) * kMebibyte,
                          .state_directory = run}));
   TNL_ASSIGN(Optimizer optimizer,
-             Optimizer::create(model.device().backend(), optimizer_tensors(model, gradients),
+             Optimizer::create(model.device(), optimizer_tensors(master, model, gradients),
                                optimizer_options(config)));
   TNL_ASSIGN(DataLoader loader,
              DataLoader::create(data.dataset, loader_options(config, Dataset::Split::kTrain)));
   TNL_ASSIGN(Evaluator evaluator, Evaluator::create(data.dataset, *data.tokenizer, config));
-  return Trainer(config, data, std::move(model), std::move(gradients), std::move(execution),
+  return Trainer(config, data, std::move(master), std::move(gradients), std::move(execution),
                  std::move(optimizer), std::move(loader), std::move(evaluator));
 }
 
@@ -205,11 +211,11 @@ Status Trainer::save(const RunDirectory& run) {
   TNL_TRY(metrics_->sync());
   TNL_TRY(events_->sync());
   if (saved_step_ != state_.step) {
-    TNL_TRY(write_checkpoint(run, state_, model_, optimizer_, config_.keep_checkpoints));
+    TNL_TRY(write_checkpoint(run, state_, master_, optimizer_, config_.keep_checkpoints));
     saved_step_ = state_.step;
   }
   TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(run.model()));
-  TNL_TRY(model_.save(staged.path()));
+  TNL_TRY(master_.save(staged.path()));
   TNL_TRY(data_.tokenizer->save(staged.path()));
   TNL_TRY(staged.publish());
   published_step_ = state_.step;

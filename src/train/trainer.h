@@ -27,8 +27,8 @@ using TrainCallback = std::function<bool(const TrainProgress&)>;
 class Trainer {
  public:
   // Takes all memory of the run and writes nothing. The model is as before the first step, or the
-  // checkpoint's.
-  static Result<Trainer> create(const TrainConfig& config, const TrainData& data, Model model,
+  // checkpoint's, in f32.
+  static Result<Trainer> create(const TrainConfig& config, const TrainData& data, Model master,
                                 const std::filesystem::path& run);
 
   // From the checkpoint, or the first step without one, to the last step or until the callback says
@@ -37,7 +37,7 @@ class Trainer {
                           std::vector<std::string> notes, const TrainCallback& callback);
 
  private:
-  Trainer(const TrainConfig& config, const TrainData& data, Model model, Gradients gradients,
+  Trainer(const TrainConfig& config, const TrainData& data, Model master, Gradients gradients,
           Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator);
 
   Status restore(const FoundCheckpoint& checkpoint, std::vector<std::string>& notes);
@@ -58,7 +58,7 @@ class Trainer {
 
   TrainConfig config_;
   TrainData data_;
-  Model model_;
+  Model master_;  // f32: what the optimizer updates and checkpoints hold
   Gradients gradients_;
   Execution execution_;
   Optimizer optimizer_;

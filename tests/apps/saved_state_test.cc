@@ -130,7 +130,7 @@ TEST_F(SavedState, InterruptedTextsAreSaved) {
   EXPECT_EQ(whole.out.substr(0, text.size()), text);
 }
 
-TEST(BenchLength, MemoryDoesNotGrowWithTheText) {
+TEST(SlowBenchLength, MemoryDoesNotGrowWithTheText) {
   const test::TemporaryDirectory directory;
   const CommandOutcome outcome = run_command(
       {"bench", "memory", "--threads", "1", "--sequence-chunk", "64", "--lengths", "64,1000",

@@ -22,7 +22,7 @@ Bounds bounds_of(const Variant& variant) {
   const bool precise = variant.precision == "precise";
   switch (variant.dtype) {
     case DType::kBF16:
-      return !rounds   ? Bounds{1.7e-3, 2e-6}
+      return !rounds   ? Bounds{1.72e-3, 2e-6}
              : precise ? Bounds{1.75e-3, 1e-4}
                        : Bounds{2.9e-3, 1.8e-3};
     case DType::kF16:
@@ -32,7 +32,7 @@ Bounds bounds_of(const Variant& variant) {
     case DType::kF64:
       return {1e-13, 1e-13};
     default:
-      return {2e-6, 2e-6};
+      return variant.on_gpu ? Bounds{1e-5, 1e-5} : Bounds{2e-6, 2e-6};
   }
 }
 

@@ -15,6 +15,9 @@ namespace {
 const DeviceProperties kDevice{
     .kind = DeviceKind::kCpu, .name = "cpu", .cpu_target = "avx2", .threads = 2};
 
+const DeviceProperties kGpu{
+    .kind = DeviceKind::kCuda, .name = "cuda:0", .cpu_target = "", .threads = 1};
+
 // A call that is right, for tests that break one thing.
 struct Call {
   std::vector<float> memory = std::vector<float>(4096);
@@ -54,10 +57,12 @@ TEST_P(ForwardMistake, HasASentence) {
   Call call;
   ASSERT_TRUE(plan_attention(call.args, kDevice).ok());
   GetParam().make(call);
-  const auto plan = plan_attention(call.args, kDevice);
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  for (const DeviceProperties& device : {kDevice, kGpu}) {
+    const auto plan = plan_attention(call.args, device);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.status().code(), StatusCode::kInvalidArgument);
+    EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  }
 }
 
 const float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -133,9 +138,11 @@ TEST_P(PackedMistake, HasASentence) {
   call.args.cu_seqlens = call.offsets;
   ASSERT_TRUE(plan_attention(call.args, kDevice).ok());
   GetParam().make(call);
-  const auto plan = plan_attention(call.args, kDevice);
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  for (const DeviceProperties& device : {kDevice, kGpu}) {
+    const auto plan = plan_attention(call.args, device);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  }
 }
 
 const Mistake kPackedMistakes[] = {
@@ -159,9 +166,11 @@ TEST_P(BackwardMistake, HasASentence) {
   Call call;
   ASSERT_TRUE(plan_attention_backward(call.args, call.gradients, kDevice).ok());
   GetParam().make(call);
-  const auto plan = plan_attention_backward(call.args, call.gradients, kDevice);
-  ASSERT_FALSE(plan.ok());
-  EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  for (const DeviceProperties& device : {kDevice, kGpu}) {
+    const auto plan = plan_attention_backward(call.args, call.gradients, device);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.status().message(), GetParam().sentence);
+  }
 }
 
 const Mistake kBackwardMistakes[] = {

@@ -140,7 +140,7 @@ Outputs run_forward(const AttentionCase& input, const Variant& variant) {
   if (!input.state_in.empty()) args.state_in = on(state_in);
   args.state_out = variant.state_in_place ? on(state_in.view()) : on(state_out);
   const AttentionPlan plan =
-      take(plan_attention(args, device.properties(), variant.plan_options()));
+      take(plan_attention(args, variant.plan_properties(device), variant.plan_options()));
   EXPECT_OK(attention_forward(args, plan, on.workspace(plan.workspace_bytes), device));
   on.fetch();
   return {o.values(), (variant.state_in_place ? state_in : state_out).values()};
@@ -171,8 +171,8 @@ Gradients run_backward(const AttentionCase& input, const Variant& variant) {
   gradients.dv = on(dv);
   if (!input.d_state_out.empty()) gradients.d_state_out = on(d_state_out);
   gradients.d_state_in = variant.state_in_place ? on(d_state_out.view()) : on(d_state_in);
-  const AttentionPlan plan =
-      take(plan_attention_backward(args, gradients, device.properties(), variant.plan_options()));
+  const AttentionPlan plan = take(plan_attention_backward(
+      args, gradients, variant.plan_properties(device), variant.plan_options()));
   EXPECT_OK(attention_backward(args, gradients, plan, on.workspace(plan.workspace_bytes), device));
   on.fetch();
   return {dq.values(), dk.values(), dv.values(),
@@ -202,6 +202,12 @@ std::vector<Variant> gpu_kernels() {
       variants.push_back({.dtype = dtype, .precision = precision, .width_step = 8});
     }
   }
+  variants.push_back({.dtype = DType::kF32});
+  // What devices before Hopper run.
+  for (const char* precision : {"fast", "precise"}) {
+    variants.push_back(
+        {.dtype = DType::kBF16, .capability = 80, .precision = precision, .width_step = 8});
+  }
   for (Variant& variant : variants) variant.on_gpu = true;
   return variants;
 }
@@ -230,6 +236,12 @@ std::vector<Variant> gpu_segments() {
   }
   variants.push_back(base);
   variants.back().batch_invariant = true;
+  for (const char* segments : {"warm", "carry"}) {
+    variants.push_back(base);
+    variants.back().capability = 80;
+    variants.back().segments = segments;
+    variants.back().runs = 7;
+  }
   return variants;
 }
 
@@ -239,11 +251,18 @@ std::string name_of(const Variant& variant) {
   if (!variant.on_gpu && variant.runs > 0) name += "_" + std::to_string(variant.runs);
   if (!variant.on_gpu) return name;
   name += (name.empty() ? "" : "_") + std::string(dtype_name(variant.dtype));
+  if (variant.capability > 0) name += "_sm" + std::to_string(variant.capability);
   if (!variant.precision.empty()) name += "_" + variant.precision;
   if (!variant.segments.empty()) name += "_" + variant.segments;
   if (variant.runs > 0) name += "_" + std::to_string(variant.runs);
   if (variant.batch_invariant) name += "_batch_invariant";
   return name;
+}
+
+DeviceProperties Variant::plan_properties(const Device& device) const {
+  DeviceProperties properties = device.properties();
+  if (capability > 0) properties.gpu.capability = capability;
+  return properties;
 }
 
 AttentionPlanOptions Variant::plan_options() const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -62,6 +63,7 @@ struct Variant {
   bool state_in_place = false;
 
   bool on_gpu = false;
+  int capability = 0;  // plan for a GPU of this one; 0: as it is
   std::string segments = {};
   std::int64_t runs = 0;
   std::string precision = {};
@@ -74,7 +76,10 @@ struct Variant {
   }
   // 16-bit operands of matrix products: results carry their rounding.
   bool rounds_operands() const { return width_step > 1; }
+  // Tokens that share a matrix product, where 0 times NaN is NaN.
+  std::int64_t tokens_together() const { return on_gpu && kernel != "general" ? 64 : 1; }
   AttentionPlanOptions plan_options() const;
+  DeviceProperties plan_properties(const Device& device) const;
 };
 
 struct Outputs {
@@ -98,6 +103,9 @@ std::vector<Variant> cpu_segments();
 // The ways to cut a long sequence, forced.
 std::vector<Variant> gpu_segments();
 std::string name_of(const Variant& variant);
+inline void PrintTo(const Variant& variant, std::ostream* out) {  // for GoogleTest
+  *out << name_of(variant);
+}
 
 // A test over variants.
 class KernelTest : public testing::TestWithParam<Variant> {

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <memory>
+#include <tuple>
 
 #include "attention/attention_case.h"
 #include "core/rng.h"
@@ -170,9 +173,8 @@ void expect_equal(const std::vector<double>& found, const std::vector<double>& e
   }
 }
 
-void check(const AttentionCase& input, double lambda, const Variant& variant) {
-  Definition definition{input, lambda, {}, {}};
-  definition.run();
+void check(const Definition& definition, const Variant& variant) {
+  const AttentionCase& input = definition.input;
   const DType dtype = variant.dtype;
   const DType state_dtype = dtype == DType::kF64 ? DType::kF64 : DType::kF32;
   const Outputs outputs = run_forward(input, variant);
@@ -185,6 +187,30 @@ void check(const AttentionCase& input, double lambda, const Variant& variant) {
   expect_equal(gradients.dk, definition.gradients.dk, dtype, "dk");
   expect_equal(gradients.dv, definition.gradients.dv, dtype, "dv");
   expect_equal(gradients.d_state_in, definition.gradients.d_state_in, state_dtype, "d_state_in");
+}
+
+void check(const AttentionCase& input, double lambda, const Variant& variant) {
+  Definition definition{input, lambda, {}, {}};
+  definition.run();
+  check(definition, variant);
+}
+
+// Worked out once for all variants.
+const Definition& definition_of(std::uint64_t seed, std::int64_t batch, std::int64_t tokens,
+                                std::int64_t heads, std::int64_t key_dim, std::int64_t value_dim,
+                                double lambda, Direction direction) {
+  struct Case {
+    AttentionCase input;
+    std::unique_ptr<Definition> definition;
+  };
+  static std::map<std::tuple<std::uint64_t, std::int64_t, double>, Case> cases;
+  Case& kept = cases[{seed, tokens, lambda}];
+  if (kept.definition == nullptr) {
+    kept.input = exact_case(seed, batch, tokens, heads, key_dim, value_dim, lambda, direction);
+    kept.definition.reset(new Definition{kept.input, lambda, {}, {}});
+    kept.definition->run();
+  }
+  return *kept.definition;
 }
 
 class Exact : public KernelTest {};
@@ -238,11 +264,12 @@ TEST_P(ExactTiles, WholeAndPartial) {
   for (const auto& [key_dim, value_dim] : widths) {
     for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
       for (const std::int64_t tokens : {1, 33, 64, 65, 130}) {
-        const double lambda = tokens == 33 ? 0.5 : 1.0;
+        // f16 has no room for values that fall by 2^32.
+        const double lambda = tokens == 33 && GetParam().dtype != DType::kF16 ? 0.5 : 1.0;
         SCOPED_TRACE(testing::Message()
                      << tokens << "x" << key_dim << "x" << value_dim << " λ " << lambda
                      << " reverse " << (direction == Direction::kReverse));
-        check(exact_case(++seed, 1, tokens, 2, key_dim, value_dim, lambda, direction), lambda,
+        check(definition_of(++seed, 1, tokens, 2, key_dim, value_dim, lambda, direction),
               GetParam());
       }
     }
@@ -299,17 +326,20 @@ TEST_P(ExactLong, LooksUpThePast) {
     const LookUp expected = look_up_case(1003, key_dim, value_dim);
     const Outputs found = run_forward(expected.input, GetParam());
     const std::vector<double> kept = rounded(expected.o, GetParam().dtype);
+    // What may be taken as forgotten; in f16 also the smallest numbers there are.
+    const double bound = GetParam().dtype == DType::kF16 ? 1e-6 : 1e-18;
     for (std::size_t i = 0; i < kept.size(); ++i) {
-      ASSERT_NEAR(found.o[i], kept[i], 1e-18) << "element " << i;
+      ASSERT_NEAR(found.o[i], kept[i], bound) << "element " << i;
     }
   }
 }
 
 TEST_P(ExactLong, WithoutDecay) {
   for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
-    check(exact_case(30, 1, 521, 2, 64, 64, 1.0, direction), 1.0, GetParam());
+    const std::uint64_t seed = direction == Direction::kForward ? 1000 : 1001;
+    check(definition_of(seed, 1, 521, 2, 64, 64, 1.0, direction), GetParam());
   }
-  check(exact_case(31, 2, 333, 1, 128, 128, 1.0, Direction::kForward), 1.0, GetParam());
+  check(definition_of(1002, 2, 333, 1, 128, 128, 1.0, Direction::kForward), GetParam());
 }
 
 class ExactHalf : public KernelTest {};

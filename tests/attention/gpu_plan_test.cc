@@ -75,8 +75,9 @@ TEST(PlanForGpu, PicksAndPrints) {
       << text(Call(4, 8192, 32, 128, 128));
   EXPECT_TRUE(text(Call(4, 8192, 32, 64, 64)).starts_with("forward: sweep64 plain"));
   EXPECT_TRUE(text(Call(4, 8192, 32, 256, 128)).starts_with("forward: sweep256"));
-  EXPECT_TRUE(text(Call(1, 100, 2, 128, 128, DType::kF32)).starts_with("forward: general"));
-  EXPECT_TRUE(text(Call(1, 100, 2, 17, 33)).starts_with("forward: general"));
+  EXPECT_TRUE(text(Call(1, 100, 2, 128, 128, DType::kF32)).starts_with("forward: fma128"));
+  EXPECT_TRUE(text(Call(1, 100, 2, 17, 33)).starts_with("forward: fma64"));
+  EXPECT_TRUE(text(Call(1, 100, 2, 500, 33)).starts_with("forward: general"));
   EXPECT_TRUE(
       text(Call(4, 8192, 32, 128, 128), {.kernel = "general"}).starts_with("forward: general"));
   EXPECT_NE(text(Call(1, 8192, 2, 128, 128), {.segments = "carry", .runs = 7}).find("carry"),
@@ -107,7 +108,7 @@ TEST(PlanForGpu, RefusesWithASentence) {
   Call shifted(1, 640, 2, 64, 64);
   shifted.args.k.data = memory + 2;
   EXPECT_TRUE(error_of(shifted, {.kernel = "sweep64"}).starts_with("kernel 'sweep64': the call"));
-  EXPECT_EQ(error_of(shifted), "");  // the general kernel takes it
+  EXPECT_EQ(error_of(shifted), "");  // another kernel takes it
 }
 
 // The sentence with which a plan for `planned` is refused for `call`.

@@ -90,7 +90,7 @@ TEST_P(Memory, SlicesOfOneProjection) {
   args.o = on(o);
   args.log_decay = input.log_decay;
   const AttentionPlan plan =
-      take(plan_attention(args, device.properties(), GetParam().plan_options()));
+      take(plan_attention(args, GetParam().plan_properties(device), GetParam().plan_options()));
   EXPECT_OK(attention_forward(args, plan, on.workspace(plan.workspace_bytes), device));
   on.fetch();
   EXPECT_EQ(values_of(o), expected.o);
@@ -190,7 +190,7 @@ TEST_P(Memory, OffsetsPastTwoToThe31) {
       OnDevice on(device);
       args.state_in = on(state);
       const AttentionPlan plan =
-          take(plan_attention(args, device.properties(), GetParam().plan_options()));
+          take(plan_attention(args, GetParam().plan_properties(device), GetParam().plan_options()));
       EXPECT_OK(attention_forward(args, plan, on.workspace(plan.workspace_bytes), device));
       std::vector<double> found(input.v.size());
       copy_far(device, args.o, found, false);
@@ -208,8 +208,8 @@ TEST_P(Memory, OffsetsPastTwoToThe31) {
       Tensor d_state(state_dtype(dtype), input.state_shape());
       d_state.set(input.d_state_out);
       gradients.d_state_out = on(d_state);
-      const AttentionPlan d_plan = take(
-          plan_attention_backward(args, gradients, device.properties(), GetParam().plan_options()));
+      const AttentionPlan d_plan = take(plan_attention_backward(
+          args, gradients, GetParam().plan_properties(device), GetParam().plan_options()));
       EXPECT_OK(attention_backward(args, gradients, d_plan, on.workspace(d_plan.workspace_bytes),
                                    device));
       on.fetch();
@@ -298,7 +298,7 @@ TEST_P(Memory, PoisonStaysInItsSequence) {
 TEST_P(Memory, PoisonNeverFlowsBackInTime) {
   const std::int64_t K = GetParam().width(20), V = GetParam().width(36);
   const AttentionCase input = random_case(8, 1, 70, 2, K, V);
-  const std::int64_t chunk = GetParam().rounds_operands() ? 64 : 1;
+  const std::int64_t chunk = GetParam().tokens_together();
   const Outputs clean = run_forward(input, GetParam());
   for (const std::int64_t first : {0, 1, 5, 15, 16, 17, 31, 33, 50, 65, 69}) {
     for (const char which : {'q', 'k', 'v'}) {

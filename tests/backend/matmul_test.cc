@@ -20,6 +20,14 @@ struct Operands {
   }
 };
 
+// Gradients of parameters, the products of the form TN, are sums in their own dtype.
+Stored output(Backend& backend, MatmulForm form, const Shape& shape, const Operands& operands,
+              double beta) {
+  const DType dtype = form == MatmulForm::kTN ? backend.sum_dtype() : backend.compute_dtype();
+  if (beta == 0) return Stored(backend, dtype, shape.m, shape.n);
+  return Stored(backend, dtype, operands.c);
+}
+
 class Matmul : public testing::TestWithParam<MatmulForm> {};
 
 // Random signs, so sums grow with the root of their length: the bound holds for all of these.
@@ -37,14 +45,15 @@ TEST_P(Matmul, MatchesReference) {
                                                {17, 19, 23},
                                                {64, 64, 64},
                                                {300, 40, 70},
+                                               {128, 264, 512},
                                                {40, 300, 70}}) {
     const Operands operands(GetParam(), shape);
     for (const auto& factors : std::vector<std::pair<double, double>>{{1, 0}, {1, 1}, {-0.5, 2}}) {
       const double alpha = factors.first, beta = factors.second;
       compare(kBound, false, "matmul", [&](Backend& backend) {
         const DType dtype = backend.compute_dtype();
-        Stored a(dtype, operands.a), b(dtype, operands.b);
-        Stored c = beta == 0 ? Stored(dtype, shape.m, shape.n) : Stored(dtype, operands.c);
+        Stored a(backend, dtype, operands.a), b(backend, dtype, operands.b);
+        Stored c = output(backend, GetParam(), shape, operands, beta);
         backend.matmul(GetParam(), alpha, a.matrix(), b.matrix(), beta, c.matrix());
         return std::vector<Table>{c.table()};
       });
@@ -60,8 +69,8 @@ TEST_P(Matmul, WidensStoredWeights) {
       for (const double beta : {0.0, 1.0}) {
         compare(kBound, false, "matmul with 16-bit weights", [&](Backend& backend) {
           const DType dtype = backend.compute_dtype();
-          Stored a(dtype, operands.a), b(weights, operands.b);
-          Stored c = beta == 0 ? Stored(dtype, shape.m, shape.n) : Stored(dtype, operands.c);
+          Stored a(backend, dtype, operands.a), b(backend, weights, operands.b);
+          Stored c = output(backend, GetParam(), shape, operands, beta);
           backend.matmul(GetParam(), 1, a.matrix(), b.matrix(), beta, c.matrix());
           return std::vector<Table>{c.table()};
         });
@@ -76,8 +85,8 @@ TEST_P(Matmul, EmptyExtents) {
     for (const double beta : {0.0, 0.5}) {
       compare(1e-7, false, "empty matmul", [&](Backend& backend) {
         const DType dtype = backend.compute_dtype();
-        Stored a(dtype, operands.a), b(dtype, operands.b);
-        Stored c = beta == 0 ? Stored(dtype, shape.m, shape.n) : Stored(dtype, operands.c);
+        Stored a(backend, dtype, operands.a), b(backend, dtype, operands.b);
+        Stored c = output(backend, GetParam(), shape, operands, beta);
         backend.matmul(GetParam(), 1, a.matrix(), b.matrix(), beta, c.matrix());
         return std::vector<Table>{c.table()};
       });
@@ -93,10 +102,26 @@ TEST_P(Matmul, IsExactOnIntegers) {
   for (double& value : operands.b.values) value = std::round(3 * value);
   compare(0, true, "exact matmul", [&](Backend& backend) {
     const DType dtype = backend.compute_dtype();
-    Stored a(dtype, operands.a), b(dtype, operands.b), c(dtype, shape.m, shape.n);
+    Stored a(backend, dtype, operands.a), b(backend, dtype, operands.b);
+    Stored c = output(backend, GetParam(), shape, operands, 0);
     backend.matmul(GetParam(), 1, a.matrix(), b.matrix(), 0, c.matrix());
     return std::vector<Table>{c.table()};
   });
+}
+
+TEST(MatmulOnto, AddsTheResidualWhereverItLies) {
+  for (const Shape& shape : std::vector<Shape>{{1, 24, 40}, {3, 17, 9}, {70, 64, 32}}) {
+    const Operands operands(MatmulForm::kNT, shape);
+    compare(kBound, true, "matmul_onto", [&](Backend& backend) {
+      const DType dtype = backend.compute_dtype();
+      Stored a(backend, dtype, operands.a), b(backend, dtype, operands.b);
+      Stored residual(backend, dtype, operands.c), c(backend, dtype, shape.m, shape.n);
+      backend.matmul_onto(residual.matrix(), a.matrix(), b.matrix(), c.matrix());
+      EXPECT_EQ(residual.table().values, operands.c.values);
+      backend.matmul_onto(residual.matrix(), a.matrix(), b.matrix(), residual.matrix());
+      return std::vector<Table>{c.table(), residual.table()};
+    });
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, Matmul,
@@ -113,7 +138,7 @@ TEST(MatmulByHand, Forms) {
   b.values = {5, 6, 7, 8};
   const auto product = [&](Backend& backend, MatmulForm form) {
     const DType dtype = backend.compute_dtype();
-    Stored left(dtype, a), right(dtype, b), c(dtype, 2, 2);
+    Stored left(backend, dtype, a), right(backend, dtype, b), c(backend, dtype, 2, 2);
     backend.matmul(form, 1, left.matrix(), right.matrix(), 0, c.matrix());
     return c.table();
   };

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
@@ -38,23 +40,43 @@ inline Table random_table(Rng& rng, std::int64_t rows, std::int64_t cols, double
   return table;
 }
 
+// Memory of a backend that a test may leave behind.
+class Memory {
+ public:
+  Memory(Backend& backend, const void* data, std::size_t bytes) : backend_(&backend) {
+    auto memory = backend.allocate(bytes, "a test");
+    EXPECT_TRUE(memory.ok()) << memory.status().message();
+    data_ = *memory;
+    EXPECT_TRUE(backend.upload(data_, data, bytes).ok());
+  }
+  Memory(Memory&& other) noexcept : backend_(other.backend_) { std::swap(data_, other.data_); }
+  ~Memory() { backend_->free(data_); }
+
+  void* data() const { return data_; }
+  void download(void* to, std::size_t bytes) const {
+    const Status status = backend_->download(to, data_, bytes);
+    EXPECT_TRUE(status.ok()) << status.message();
+  }
+
+ private:
+  Backend* backend_;
+  void* data_ = nullptr;
+};
+
 class Stored {
  public:
   // An output: NaN everywhere, so that what is not written shows.
-  Stored(DType dtype, std::int64_t rows, std::int64_t cols)
-      : Stored(dtype, Table(rows, cols, std::nan(""))) {}
-  Stored(DType dtype, const Table& table)
-      : dtype_(dtype), rows_(table.rows), cols_(table.cols), stride_(table.cols + kGuard) {
-    const std::int64_t size = dtype_size(dtype);
-    bytes_.resize(static_cast<std::size_t>(rows_ * stride_ * size + 1), kGuardByte);
-    for (std::int64_t r = 0; r < rows_; ++r) {
-      convert(table.values.data() + r * cols_, DType::kF64, bytes_.data() + r * stride_ * size,
-              dtype, cols_);
-    }
-  }
+  Stored(Backend& backend, DType dtype, std::int64_t rows, std::int64_t cols)
+      : Stored(backend, dtype, Table(rows, cols, std::nan(""))) {}
+  Stored(Backend& backend, DType dtype, const Table& table)
+      : dtype_(dtype),
+        rows_(table.rows),
+        cols_(table.cols),
+        stride_(table.cols + guard(table.cols)),
+        memory_(put(backend, table)) {}
 
   Matrix matrix() {
-    return {.data = bytes_.data(),
+    return {.data = memory_.data(),
             .dtype = dtype_,
             .rows = rows_,
             .cols = cols_,
@@ -65,8 +87,10 @@ class Stored {
   Table table() const {
     Table result(rows_, cols_);
     const std::int64_t size = dtype_size(dtype_);
+    std::vector<char> bytes(byte_count());
+    memory_.download(bytes.data(), bytes.size());
     for (std::int64_t r = 0; r < rows_; ++r) {
-      const char* row = bytes_.data() + r * stride_ * size;
+      const char* row = bytes.data() + r * stride_ * size;
       convert(row, dtype_, result.values.data() + r * cols_, DType::kF64, cols_);
       for (std::int64_t b = cols_ * size; b < stride_ * size; ++b) {
         EXPECT_EQ(row[b], kGuardByte) << "written behind row " << r;
@@ -76,11 +100,45 @@ class Stored {
   }
 
  private:
-  static constexpr std::int64_t kGuard = 3;
+  // Rows of whole vectors stay aligned, others do not.
+  static std::int64_t guard(std::int64_t cols) { return cols % 8 == 0 ? 8 : 3; }
   static constexpr char kGuardByte = 0x5a;
+
+  std::size_t byte_count() const {
+    return static_cast<std::size_t>(rows_ * stride_ * dtype_size(dtype_) + 1);
+  }
+  Memory put(Backend& backend, const Table& table) const {
+    std::vector<char> bytes(byte_count(), kGuardByte);
+    const std::int64_t size = dtype_size(dtype_);
+    for (std::int64_t r = 0; r < rows_; ++r) {
+      convert(table.values.data() + r * cols_, DType::kF64, bytes.data() + r * stride_ * size,
+              dtype_, cols_);
+    }
+    return Memory(backend, bytes.data(), bytes.size());
+  }
+
   DType dtype_;
   std::int64_t rows_, cols_, stride_;
-  std::vector<char> bytes_;
+  Memory memory_;
+};
+
+// An array in the memory of a backend.
+template <class T>
+class Array {
+ public:
+  Array(Backend& backend, const std::vector<T>& values)
+      : count_(values.size()), memory_(backend, values.data(), values.size() * sizeof(T)) {}
+
+  std::span<T> span() const { return {static_cast<T*>(memory_.data()), count_}; }
+  std::vector<T> values() const {
+    std::vector<T> result(count_);
+    memory_.download(result.data(), count_ * sizeof(T));
+    return result;
+  }
+
+ private:
+  std::size_t count_;
+  Memory memory_;
 };
 
 // max |found - expected| <= bound * max |expected|, and nothing else than numbers.
@@ -102,9 +160,14 @@ struct Candidate {
   Device device;
 };
 
-// Every CPU target of this machine, on one thread and on several.
+// Every CPU target of this machine, on one thread and on several, and its GPU in both dtypes.
 inline std::vector<Candidate> candidates() {
   std::vector<Candidate> result;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    auto device = Device::open("cuda", {.threads = 1, .cpu_target = {}, .gpu_compute = dtype});
+    if (!device.ok()) continue;  // a machine without; tests/backend/gpu_test.cc says so
+    result.push_back({"cuda " + std::string(dtype_name(dtype)), std::move(device).value()});
+  }
   for (const std::string& target : available_cpu_targets()) {
     for (const int threads : {1, 3}) {
       auto device = Device::open("cpu", {.threads = threads, .cpu_target = target});
@@ -115,8 +178,17 @@ inline std::vector<Candidate> candidates() {
   return result;
 }
 
+// Outputs in bf16 are rounded once more, and so may be what they were computed from.
+constexpr double kBF16Bound = 1.0 / 64;
+
+// How far a value of about `size` may be off: as `bound` says in fp32, or by a rounding to bf16.
+inline double allowed(Backend& backend, double bound, double size = 1) {
+  return backend.compute_dtype() == DType::kBF16 ? std::max(bound, size / 128) : bound;
+}
+
 // One body for all backends: `body` runs an operation on a backend and returns its outputs.
-// Candidates are held to the reference; targets on one thread and on three give the same bits.
+// Candidates are held to the reference, in bf16 to its own bound; targets on one thread and on
+// three give the same bits, and a GPU the same ones twice.
 template <class Body>
 void compare(double bound, bool same_bits, const std::string& what, const Body& body) {
   static const Device reference = Device::open("reference").value();
@@ -124,13 +196,20 @@ void compare(double bound, bool same_bits, const std::string& what, const Body& 
   const std::vector<Table> expected = body(reference.backend());
   std::vector<Table> before;
   for (const Candidate& candidate : list) {
-    const std::vector<Table> found = body(candidate.device.backend());
+    Backend& backend = candidate.device.backend();
+    const std::vector<Table> found = body(backend);
     ASSERT_EQ(found.size(), expected.size());
+    const bool rounded = backend.compute_dtype() == DType::kBF16;
     for (std::size_t i = 0; i < found.size(); ++i) {
-      expect_close(found[i], expected[i], bound,
+      expect_close(found[i], expected[i], rounded ? std::max(bound, kBF16Bound) : bound,
                    what + ", output " + std::to_string(i) + ", " + candidate.name);
     }
-    if (same_bits && candidate.device.properties().threads > 1) {
+    if (candidate.device.properties().kind == DeviceKind::kCuda) {
+      const std::vector<Table> again = body(backend);
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        EXPECT_EQ(again[i].values, found[i].values) << what << ", output " << i << ", twice";
+      }
+    } else if (same_bits && candidate.device.properties().threads > 1) {
       for (std::size_t i = 0; i < found.size(); ++i) {
         EXPECT_EQ(found[i].values, before[i].values)
             << what << ", output " << i << ", " << candidate.name << " against one thread";

@@ -1,6 +1,11 @@
 // Checks every kernel and plan on the device against the recurrence in fp64, a line a case; a case
 // that fails does not stop the others. Exit status 1 if one did.
-//   check [filter] [small]
+//   check [filter] [small] [older]
+// older: what the plan gives devices other than Hopper, in place of its own kernels.
+#include <span>
+#include <tuple>
+
+#include "core/try.h"
 #include "support.cuh"
 
 namespace tnl::cuda::device_test {
@@ -254,13 +259,44 @@ struct Sweep {
   const char* name;
   int K, V;
 };
-constexpr Sweep kSweeps[] = {{"sweep64", 64, 64}, {"sweep128", 128, 128}, {"sweep256", 256, 128}};
+constexpr Sweep kShapes[] = {{"sweep64", 64, 64},           {"sweep128", 128, 128},
+                             {"sweep256", 256, 128},        {"sweep64-single", 64, 64},
+                             {"sweep128-single", 128, 128}, {"sweep256-single", 256, 128}};
+constexpr Sweep kOlderShapes[] = {{"mma64", 64, 64}, {"mma128", 128, 128}, {"mma256", 256, 128},
+                                  {"fma64", 64, 64}, {"fma128", 128, 128}, {"fma256", 256, 128}};
 const double kHalf = std::log(2.0);
 
-std::vector<Case> cases(bool small) {
+// f32 data, in any shape and at any stride.
+std::vector<Case> fp32_cases() {
+  std::vector<Case> all;
+  for (auto [K, V] : {std::pair{64, 64}, {128, 128}, {256, 40}, {200, 72}, {5, 3}, {33, 130}}) {
+    Case c{.name = "fp32 " + std::to_string(K) + "x" + std::to_string(V),
+           .T = 300,
+           .H = 3,
+           .K = K,
+           .V = V,
+           .dtype = DType::kF32,
+           .o_limit = 2e-6,
+           .state_limit = 2e-6};
+    all.push_back(c);
+    c.name += " strided, gaps, reverse";
+    c.fused = true;
+    c.transposed = c.undecayed = c.decay_out = true;
+    c.call = Call::kReverse;
+    all.push_back(c);
+    c.fused = c.transposed = c.undecayed = c.decay_out = false;
+    c.name = "fp32 " + std::to_string(K) + "x" + std::to_string(V) + " packed backward";
+    c.call = Call::kBackward;
+    c.lengths = {100, 0, 1, 300, 64, 7};
+    all.push_back(c);
+  }
+  return all;
+}
+
+std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
   std::vector<Case> all;
   const auto add = [&](Case c) { all.push_back(std::move(c)); };
-  for (const Sweep& s : kSweeps) {
+  for (const Sweep& s : shapes) {
     const std::string name = s.name;
     for (double slope : {kHalf, 0.0}) {
       const std::string at = name + (slope > 0 ? " exact 1/2 " : " exact 1 ");
@@ -298,8 +334,8 @@ std::vector<Case> cases(bool small) {
            .options = forced(s.name)};
       if (slope == 0) add(c);
       for (const char* segments : {"warm", "carry"}) {
-        for (int runs : {9, 16, 64}) {
-          c = {.name = at + segments + std::to_string(runs),
+        for (int runs : {1, 2, 7, 16, 64}) {
+          c = {.name = at + segments + " " + std::to_string(runs),
                .T = 1000,
                .K = s.K,
                .V = s.V,
@@ -387,6 +423,10 @@ std::vector<Case> cases(bool small) {
          .options = forced(s.name)};
     add(c);
     if (small) continue;
+    c = {.name = name + " batch invariant", .N = 2, .T = 20000, .H = 3, .K = s.K, .V = s.V};
+    c.options.kernel = s.name;
+    c.options.batch_invariant = true;
+    add(c);
     for (const char* segments : {"warm", "carry"}) {
       c = {.name = name + " random " + segments,
            .N = 1,
@@ -447,7 +487,7 @@ std::vector<Case> cases(bool small) {
   }
   if (!small) {
     for (double factor : {1.0, 0.5, 1e-5}) {
-      for (const Sweep& s : kSweeps) {
+      for (const Sweep& s : shapes) {
         for (Split split : {Split::kState, Split::kAll}) {
           Case c{.name = std::string(s.name) + " T 8192 slopes x" + std::to_string(factor),
                  .N = 1,
@@ -474,51 +514,116 @@ std::vector<Case> cases(bool small) {
   return all;
 }
 
-// One token at a time over a pool of states must follow the recurrence.
-bool check_step(DType dtype, int K, int V, bool slots) {
-  constexpr int kSteps = 5;
-  Case c{.name = "step",
-         .N = 3,
-         .T = kSteps,
-         .H = 4,
-         .K = K,
-         .V = V,
-         .dtype = dtype,
-         .out_scale = 0.5};
-  Operands x;
-  AttentionProblem whole = build(c, x)[0];
-  AttentionStateOperand pool = x.state(8, c.H, K, V, false, false);
-  const std::vector<std::int64_t> at =
-      slots ? std::vector<std::int64_t>{6, 0, 3} : std::vector<std::int64_t>{0, 1, 2};
-  const std::size_t bytes = 4 * pool.stride_sequence;
-  const auto copy = [&](const AttentionStateOperand& to, std::int64_t i,
-                        const AttentionStateOperand& from, std::int64_t j) {
-    CUDA_OK(cudaMemcpy(static_cast<char*>(to.data) + i * bytes,
-                       static_cast<char*>(from.data) + j * bytes, bytes, cudaMemcpyDeviceToDevice));
-  };
-  for (int n = 0; n < 3; ++n) copy(pool, at[n], whole.state_in, n);
-  const int size = dtype == DType::kF32 ? 4 : 2;
-  for (int t = 0; t < kSteps; ++t) {
-    AttentionProblem p = whole;
-    p.tokens = 1;
-    for (AttentionOperand* y : {&p.q, &p.k, &p.v, &p.o}) {
-      y->data = static_cast<char*>(y->data) + size * t * y->stride_token;
-    }
-    p.state_in = p.state_out = pool;
-    const Status status = run_step(
-        p, slots ? std::span<const std::int64_t>(at) : std::span<const std::int64_t>(), nullptr);
+// Bits that two ways of running one call must share: of the outputs and the final states.
+using Variant = std::function<Status(std::span<const AttentionProblem>, const DeviceLimits&)>;
+
+Status run_with(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
+                const PlanOptions& options, bool tables_ready) {
+  TNL_ASSIGN(const Plan plan, plan_attention(problems, limits, options));
+  Memory workspace(plan.workspace_bytes);
+  if (tables_ready) TNL_TRY(upload_tables(problems, plan, workspace.get(), nullptr));
+  TNL_TRY(run_attention(problems, plan, workspace.get(), nullptr, tables_ready));
+  CUDA_OK(cudaDeviceSynchronize());
+  return {};
+}
+
+// The same through a CUDA graph, replayed twice.
+Status run_in_graph(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
+                    const PlanOptions& options) {
+  TNL_ASSIGN(const Plan plan, plan_attention(problems, limits, options));
+  Memory workspace(plan.workspace_bytes);
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  CUDA_OK(cudaStreamCreate(&stream));
+  CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  TNL_TRY(run_attention(problems, plan, workspace.get(), stream));
+  CUDA_OK(cudaStreamEndCapture(stream, &graph));
+  CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
+  for (int i = 0; i < 2; ++i) CUDA_OK(cudaGraphLaunch(exec, stream));
+  CUDA_OK(cudaStreamSynchronize(stream));
+  CUDA_OK(cudaGraphExecDestroy(exec));
+  CUDA_OK(cudaGraphDestroy(graph));
+  CUDA_OK(cudaStreamDestroy(stream));
+  return {};
+}
+
+bool same_bits(const char* name, const Case& c, const DeviceLimits& limits, const Variant& one,
+               const Variant& other) {
+  std::vector<unsigned char> bytes[2];
+  for (int i = 0; i < 2; ++i) {
+    Operands x;
+    const std::vector<AttentionProblem> problems = build(c, x);
+    const Status status = (i == 0 ? one : other)(problems, limits);
     if (!status.ok()) std::printf("     %s\n", status.message().c_str());
+    bytes[i] = download(x);
   }
-  for (int n = 0; n < 3; ++n) copy(whole.state_out, n, pool, at[n]);
-  Sums o, s;
-  compare(whole, -1, o, s);
-  const double error = std::sqrt(o.error / o.norm), state = std::sqrt(s.error / s.norm);
-  const bool ok = error < 3e-3 && state < 1e-6;
-  std::printf("%s step %s K %d V %d%s: o %.2e S %.2e\n", ok ? "ok  " : "FAIL",
-              dtype == DType::kF32    ? "f32"
-              : dtype == DType::kBF16 ? "bf16"
-                                      : "f16",
-              K, V, slots ? " slots" : "", error, state);
+  const bool ok = bytes[0] == bytes[1];
+  std::printf("%s %s\n", ok ? "ok  " : "FAIL", name);
+  return ok;
+}
+
+int check_same_bits(const DeviceLimits& limits, int& count) {
+  int failed = 0;
+  const auto options = [](const PlanOptions& o, bool ready = false) -> Variant {
+    return [=](std::span<const AttentionProblem> p, const DeviceLimits& l) {
+      return run_with(p, l, o, ready);
+    };
+  };
+  for (auto [K, V, paired, single] : {std::tuple{64, 64, "sweep64", "sweep64-single"},
+                                      {128, 128, "sweep128", "sweep128-single"},
+                                      {256, 128, "sweep256", "sweep256-single"}}) {
+    for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
+      const Case c{.name = "", .T = 700, .K = K, .V = V};
+      ++count;
+      failed += !same_bits((std::string("same bits ") + paired + ", " + single).c_str(), c, limits,
+                           options(forced(paired, "plain", 0, split)),
+                           options(forced(single, "plain", 0, split)));
+    }
+  }
+  for (const char* segments : {"warm", "carry"}) {
+    const Case c{.name = "", .N = 1, .T = 5000, .H = 3};
+    const PlanOptions o = forced("sweep128", segments, 40);
+    count += 2;
+    failed += !same_bits("same bits tables ready", c, limits, options(o), options(o, true));
+    failed += !same_bits("same bits in a graph", c, limits, options(o),
+                         [=](std::span<const AttentionProblem> p, const DeviceLimits& l) {
+                           return run_in_graph(p, l, o);
+                         });
+  }
+  return failed;
+}
+
+// Offsets of more than 2^31 elements: the last of a batch whose sequences lie 2^30 elements apart
+// equals the same sequence alone.
+bool check_far(const DeviceLimits& limits) {
+  constexpr std::int64_t kStride = std::int64_t{1} << 30, kTokens = 200;
+  constexpr int kHeads = 2, kWidth = 128;
+  const std::vector<float> decay = alibi_log_decay(kHeads, 1);
+  AttentionProblem p;
+  p.dtype = DType::kBF16;
+  p.sequences = 4;
+  p.tokens = kTokens;
+  p.heads = kHeads;
+  p.key_dim = p.value_dim = kWidth;
+  p.log_decay = decay.data();
+  std::vector<Memory> memory;
+  const std::size_t bytes = 2 * (3 * kStride + kTokens * kHeads * kWidth);
+  for (AttentionOperand* x : {&p.q, &p.k, &p.v, &p.o}) {
+    *x = {memory.emplace_back(bytes).get(), kStride, kHeads * kWidth, kWidth};
+  }
+  std::uint32_t seed = 1;
+  for (const AttentionOperand* x : {&p.q, &p.k, &p.v}) {
+    for (std::int64_t n = 0; n < p.sequences; ++n) fill(p, *x, kWidth, Fill::kNormal, seed, n);
+    ++seed;
+  }
+  const Status status = run_with(std::span(&p, 1), limits, {}, false);
+  if (!status.ok()) std::printf("     %s\n", status.message().c_str());
+  Sums o{}, s{};
+  compare(p, -1, o, s);
+  const double error = std::sqrt(o.error / o.norm);
+  const bool ok = error < 4e-3;
+  std::printf("%s offsets beyond 2^31 elements: o %.2e\n", ok ? "ok  " : "FAIL", error);
   return ok;
 }
 
@@ -530,10 +635,12 @@ int main(int argc, char** argv) {
   using namespace tnl::cuda;
   using namespace tnl::cuda::device_test;
   std::string filter;
-  bool small = false;
+  bool small = false, older = false;
   for (int i = 1; i < argc; ++i) {
     if (std::string(argv[i]) == "small")
       small = true;
+    else if (std::string(argv[i]) == "older")
+      older = true;
     else
       filter = argv[i];
   }
@@ -545,20 +652,21 @@ int main(int argc, char** argv) {
   DeviceLimits limits;
   CUDA_OK(cudaDeviceGetAttribute(&limits.multiprocessors, cudaDevAttrMultiProcessorCount, 0));
   int failed = 0, count = 0;
-  for (const Case& c : cases(small)) {
+  if (older) limits.capability = 80;
+  std::vector<Case> all =
+      cases(small, older ? std::span<const Sweep>(kOlderShapes) : std::span<const Sweep>(kShapes));
+  for (Case& c : fp32_cases()) all.push_back(std::move(c));
+  for (const Case& c : all) {
     if (c.name.find(filter) == std::string::npos) continue;
     ++count;
     failed += !run(c, limits, count % 3 == 0 && !small);
   }
-  if (std::string("step").find(filter) != std::string::npos) {
-    for (DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
-      for (auto [K, V] : {std::pair{128, 128}, {64, 64}, {256, 128}, {10, 12}, {7, 5}}) {
-        for (bool slots : {false, true}) {
-          ++count;
-          failed += !check_step(dtype, K, V, slots);
-        }
-      }
-    }
+  if (!older && std::string("same bits").find(filter) != std::string::npos) {
+    failed += check_same_bits(limits, count);
+  }
+  if (!small && std::string("far").find(filter) != std::string::npos) {
+    ++count;
+    failed += !check_far(limits);
   }
   std::printf("%d of %d cases failed\n", failed, count);
   return failed > 0;

@@ -1,5 +1,6 @@
 """Builds the directory in which the commands of docs/errors.md run: good inputs, and beside them
 one copy for every way of being wrong."""
+import base64
 import gzip
 import json
 import os
@@ -66,6 +67,8 @@ class Builder:
         self.datasets()
         self.runs()
         self.oracles()
+        self.sessions()
+        self.tasks()
 
     def good(self):
         line = "the cat sat on the mat, and then it slept.\n"
@@ -196,6 +199,21 @@ class Builder:
         tokenizer("gpt2-id-twice", json.dumps({**vocabulary, "th": 0}), "")
         tokenizer("gpt2-merge-unknown", json.dumps(vocabulary), "#version: 0.2\nt h\nth e\n")
         tokenizer("gpt2-merge-one-part", json.dumps(vocabulary), "#version: 0.2\nth\n")
+        json_file = {"model": {"type": "BPE", "vocab": vocabulary, "merges": ["t h"]},
+                     "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False},
+                     "decoder": {"type": "ByteLevel"}}
+        self.write("cut.json", json.dumps(json_file)[:-9])
+        self.write("deep.json", "[" * 100000)
+        self.write("other.json", json.dumps({**json_file, "model": {"type": "WordPiece"}}))
+        self.write("merge.json", json.dumps({**json_file, "model": {
+            "type": "BPE", "vocab": vocabulary, "merges": ["t h", "th e"]}}))
+        ranks = [base64.b64encode(bytes([b])).decode() + f" {b}\n" for b in range(256)]
+        self.write("base64.tiktoken", "".join(ranks[:-1]) + "?? 255\n")
+        self.write("twice.tiktoken", "".join(ranks) + "dGg= 255\n")
+        self.write("few.tiktoken", "".join(ranks[:9]))
+        self.write("text.gguf", "some text")
+        self.write("cut.gguf", struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1, 20) + b"general.na")
+        self.write("huge.gguf", struct.pack("<4sIQQQ", b"GGUF", 3, 0, 1 << 60, 1 << 61))
         self.write("damaged.model", b"\x0a\xff\xff\xff\xff\x0f")
         self.write("empty.model")
         self.write("rules.model", sentencepiece_model(rules=outside_rules()))
@@ -284,6 +302,32 @@ class Builder:
         oracle("oracle-shape.safetensors", lambda t: t.update(
             logits=("F32", [1, 1, 1], bytes(4))))
         oracle("oracle-unknown.safetensors", lambda t: t.update(extra=("F32", [1], bytes(4))))
+
+    def sessions(self):
+        self.run("generate", "--model", "model", "-p", "x", "-n", "3", "--seed", "1",
+                 "--save-state", "good.session", "--threads", "1")
+        good = (self.root / "good.session").read_bytes()
+        (self.root / "good.session").unlink()
+        self.write("cut.session", good[:-8])
+        self.write("flipped.session", good[:-100] + bytes([good[-100] ^ 1]) + good[-99:])
+        self.write("version.session", good[:8] + struct.pack("<I", 9) + good[12:])
+        other = struct.pack("<Q", 1) + good[32:-8]
+        self.write("other.session", good[:24] + other + struct.pack("<Q", checksum(good[:24] + other)))
+
+    def tasks(self):
+        item = {"context": "Water is", "choices": ["wet", "dry"], "gold": 0}
+        self.write("item-no-json.jsonl", json.dumps(item) + "\n{\n")
+        self.write("item-gold.jsonl", json.dumps({**item, "gold": 2}))
+        self.write("item-no-choice.jsonl", json.dumps({"context": "x"}))
+
+
+def checksum(data):
+    """That of src/core/checksum.h."""
+    total = 0x243F6A8885A308D3
+    for (word,) in struct.iter_unpack("<Q", data):
+        total = ((total ^ word) * 0x9E3779B97F4A7C15) & (2**64 - 1)
+        total = (total << 29 | total >> 35) & (2**64 - 1)
+    return total
 
 
 def outside_rules():

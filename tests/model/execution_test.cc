@@ -123,6 +123,31 @@ TEST_P(ModelExecution, GradientsAddUp) {
   }
 }
 
+// Less memory, the same bits.
+TEST_P(ModelExecution, RecomputingChangesNothing) {
+  const Model model = take(Model::create(GetParam().config, cpu(), 5));
+  OwnedBatch batch = random_batch(GetParam().config, {19, 6, 40}, 2);
+  batch.mask.assign(batch.tokens.size(), 1);
+  batch.mask[3] = 0;
+  const auto run = [&](Recompute recompute, std::size_t& bytes) {
+    Execution execution = take(Execution::create(
+        model, {.tokens = 65, .sequences = 3, .training = true, .recompute = recompute}));
+    Gradients gradients = take(Gradients::create(model));
+    take(execution.loss_and_gradients(batch.view(), 0.1, gradients));
+    bytes = execution.activation_bytes();
+    const auto flat = gradients.flat();
+    return std::vector<float>(flat.begin(), flat.end());
+  };
+  std::size_t all = 0, selective = 0, full = 0;
+  const auto expected = run(Recompute::kNone, all);
+  EXPECT_EQ(run(Recompute::kSelective, selective), expected);
+  EXPECT_EQ(run(Recompute::kFull, full), expected);
+  if (GetParam().config.layers > 1) {
+    EXPECT_LT(selective, all);
+    EXPECT_LT(full, selective);
+  }
+}
+
 std::vector<float> all_logits(const Model& model, const std::vector<std::int32_t>& tokens,
                               const std::vector<std::int64_t>& cuts) {
   const std::int64_t vocab_size = model.config().vocab_size;

@@ -14,6 +14,7 @@ struct OracleCase {
   std::string model;
   std::string device;
   std::string cpu_target;
+  DType gpu_compute = DType::kBF16;
 };
 
 std::vector<OracleCase> oracle_cases() {
@@ -26,12 +27,17 @@ std::vector<OracleCase> oracle_cases() {
   return cases;
 }
 
+Device open(const OracleCase& oracle) {
+  return take(Device::open(
+      oracle.device,
+      {.threads = 2, .cpu_target = oracle.cpu_target, .gpu_compute = oracle.gpu_compute}));
+}
+
 class Oracle : public testing::TestWithParam<OracleCase> {};
 
 TEST_P(Oracle, Holds) {
   const std::string directory = std::string(TNL_TEST_DATA) + "/" + GetParam().model;
-  const Device device =
-      take(Device::open(GetParam().device, {.threads = 2, .cpu_target = GetParam().cpu_target}));
+  const Device device = open(GetParam());
   const Model model = take(Model::load(directory, device));
   const auto results = take(verify_against_oracle(model, directory + "/oracle.safetensors"));
   EXPECT_GE(results.size(), 4u);
@@ -47,6 +53,28 @@ std::string case_name(const testing::TestParamInfo<OracleCase>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Oracle, testing::ValuesIn(oracle_cases()), case_name);
+
+// f32 on the GPU to the same tolerance; bf16 to what its roundings, some tens a layer, come to.
+TEST(GpuOracle, Holds) {
+  const auto found = Device::open("cuda");
+  if (!found.ok()) GTEST_SKIP() << found.status().message();
+  for (const char* name : {"tnl-a", "tnl-p", "tnl3-a"}) {
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      const std::string directory = std::string(TNL_TEST_DATA) + "/" + name;
+      const Device device = open({name, "cuda", "", dtype});
+      const Model model = take(Model::load(directory, device));
+      const VerifyTolerances tolerances =
+          dtype == DType::kF32 ? VerifyTolerances{1e-4, 2e-4} : VerifyTolerances{0.05, 0.25};
+      const auto results =
+          take(verify_against_oracle(model, directory + "/oracle.safetensors", tolerances));
+      EXPECT_GE(results.size(), 4u);
+      for (const VerifiedTensor& result : results) {
+        EXPECT_TRUE(result.ok()) << name << ", " << dtype_name(dtype) << ", " << result.name << ": "
+                                 << result.error << " > " << result.tolerance;
+      }
+    }
+  }
+}
 
 TEST(OracleFile, ADifferenceIsFound) {
   const std::string data = TNL_TEST_DATA;

@@ -89,7 +89,11 @@ TEST_F(Vectors, WhatIsNotNormalizedComesBack) {
     for (std::string text : texts) {
       text += random_text(rng, 20);
       const std::string back = value(tokenizer->decode(encode(*tokenizer, text)));
-      EXPECT_EQ(back, composed ? value(normalize_c(text)) : text);
+      if (composed) {  // an added token gives back its own spelling
+        EXPECT_EQ(value(normalize_c(back)), value(normalize_c(text)));
+      } else {
+        EXPECT_EQ(back, text);
+      }
     }
   });
 }
@@ -170,7 +174,7 @@ TEST_F(TokenizerJson, WhatIsNotSupportedIsNamed) {
   file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {split, level}}};
   refused("the pattern of the Split is {\"Regex\":\"\\\\w+\"}");
   file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {split}}};
-  refused("pre_tokenizer is");
+  refused("the pre-tokenizer is {");
   file["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json::array()}};
   refused("ends with ByteLevel");
   file["decoder"] = {{"type", "WordPiece"}};

@@ -42,8 +42,8 @@ struct Training {
   explicit Training(std::uint64_t seed = 1)
       : model(take(Model::create(tiny_config(), device, seed))),
         gradients(take(Gradients::create(model))),
-        optimizer(
-            take(Optimizer::create(device.backend(), optimizer_tensors(model, gradients), {}))) {}
+        optimizer(take(Optimizer::create(device, optimizer_tensors(model, model, gradients), {}))) {
+  }
 
   void step(std::uint64_t seed) {
     Rng rng(seed);

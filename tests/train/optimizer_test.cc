@@ -44,7 +44,7 @@ struct Fixture {
 
   Optimizer make(const Optimizer::Options& options) {
     return take(
-        Optimizer::create(device.backend(),
+        Optimizer::create(device,
                           {{"a", {values.data(), 37}, {gradients.data(), 37}, true},
                            {"b", {values.data() + 37, 1000}, {gradients.data() + 37, 1000}, true},
                            {"c", other, other_gradients, false}},
@@ -157,7 +157,7 @@ TEST(OptimizerTensors, DecayIsForMatricesThatMultiply) {
   const Gradients gradients = take(Gradients::create(model));
   std::vector<std::string> without;
   std::int64_t elements = 0;
-  for (const OptimizerTensor& tensor : optimizer_tensors(model, gradients)) {
+  for (const OptimizerTensor& tensor : optimizer_tensors(model, model, gradients)) {
     EXPECT_EQ(tensor.values.size(), tensor.gradients.size());
     elements += static_cast<std::int64_t>(tensor.values.size());
     if (!tensor.decay) without.push_back(tensor.name);

@@ -35,6 +35,10 @@ void CpuBackend::copy(const Matrix& from, const Matrix& to) {
   });
 }
 
+void CpuBackend::zero(void* data, std::size_t bytes) {
+  if (bytes > 0) std::memset(data, 0, bytes);
+}
+
 void CpuBackend::srmsnorm(const Matrix& x, double eps, const Matrix& y) {
   TNL_CHECK(is_f32(x, y.rows, y.cols) && is_f32(y, y.rows, y.cols));
   for_rows(y.rows, y.cols,
@@ -42,7 +46,8 @@ void CpuBackend::srmsnorm(const Matrix& x, double eps, const Matrix& y) {
 }
 
 void CpuBackend::srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
-                                   const Matrix& dx) {
+                                   const Matrix& dx, const Matrix& y) {
+  if (y.given()) srmsnorm(x, eps, y);
   TNL_CHECK(is_f32(x, dx.rows, dx.cols) && is_f32(dy, dx.rows, dx.cols) &&
             is_f32(dx, dx.rows, dx.cols));
   for_rows(dx.rows, dx.cols, [&](std::int64_t t) {
@@ -60,7 +65,8 @@ void CpuBackend::norm_gate(GateKind kind, const Matrix& o, const Matrix& u, doub
 
 void CpuBackend::norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u,
                                     const Matrix& dy, double eps, const Matrix& d_o,
-                                    const Matrix& d_u) {
+                                    const Matrix& d_u, const Matrix& y) {
+  if (y.given()) norm_gate(kind, o, u, eps, y);
   TNL_CHECK(is_f32(o, dy.rows, dy.cols) && is_f32(u, dy.rows, dy.cols) &&
             is_f32(dy, dy.rows, dy.cols));
   TNL_CHECK(is_f32(d_o, dy.rows, dy.cols) && is_f32(d_u, dy.rows, dy.cols));
@@ -77,7 +83,8 @@ void CpuBackend::product(const Matrix& a, const Matrix& b, const Matrix& y) {
 }
 
 void CpuBackend::product_backward(const Matrix& a, const Matrix& b, const Matrix& dy,
-                                  const Matrix& da, const Matrix& db) {
+                                  const Matrix& da, const Matrix& db, const Matrix& y) {
+  if (y.given()) product(a, b, y);
   TNL_CHECK(is_f32(a, dy.rows, dy.cols) && is_f32(b, dy.rows, dy.cols) &&
             is_f32(dy, dy.rows, dy.cols));
   TNL_CHECK(is_f32(da, dy.rows, dy.cols) && is_f32(db, dy.rows, dy.cols));

@@ -141,8 +141,7 @@ Status check_plan(std::span<const AttentionProblem> problems, const AttentionPla
   const AttentionProblem& first = problems.front();
   for (int i = 0; i < std::ssize(problems); ++i) {
     if (!same_shape(problems[i], details->problems[i])) return made_for_others("shapes or states");
-    if (launch_of(details->launches, i).kernel != Kernel::kGeneral &&
-        !sweepable(problems[i], limits_of(device.gpu))) {
+    if (!kernel_takes(launch_of(details->launches, i).kernel, problems[i], limits_of(device.gpu))) {
       return made_for_others("strides or alignments");
     }
     const std::vector<int>& kept = details->kept_states;

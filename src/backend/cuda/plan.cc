@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "backend/cuda/lightning/fma_config.h"
+#include "backend/cuda/lightning/mma_config.h"
 #include "backend/cuda/segments.h"
 #include "core/check.h"
 #include "core/try.h"
@@ -15,15 +17,16 @@ namespace {
 
 constexpr std::int64_t kMaxCoordinate = std::int64_t{1} << 30;  // of the copy engine, with room
 
+template <class C>
+SweepShape shape_of() {
+  return {C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+}
+
 template <template <Split> class Config>
 SweepShape shape_of(Split split) {
-  const auto shape = [](auto config) {
-    using C = decltype(config);
-    return SweepShape{C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
-  };
-  if (split == Split::kNone) return shape(Config<Split::kNone>{});
-  if (split == Split::kState) return shape(Config<Split::kState>{});
-  return shape(Config<Split::kAll>{});
+  if (split == Split::kNone) return shape_of<Config<Split::kNone>>();
+  if (split == Split::kState) return shape_of<Config<Split::kState>>();
+  return shape_of<Config<Split::kAll>>();
 }
 
 // The copy engine wants 16-byte steps; a stride of an axis of length 1 is never used.
@@ -36,21 +39,50 @@ bool copyable(const AttentionOperand& x, const AttentionProblem& p) {
          fits(x.stride_batch, p.cu_seqlens.empty() && p.sequences > 1);
 }
 
+// What every kernel that works through work items can hold.
+bool countable(const AttentionProblem& p) {
+  const std::int64_t rows = p.cu_seqlens.empty() ? p.tokens : p.cu_seqlens[p.sequences];
+  return p.key_dim >= 1 && p.key_dim <= 256 && rows < kMaxCoordinate &&
+         p.sequences < kMaxCoordinate && p.heads < kMaxCoordinate;
+}
+
+// cp.async copies 16 bytes as the copy engine does, but zeroes the rest of a row of any length.
+bool mma_takes(const AttentionProblem& p, const DeviceLimits& limits) {
+  return limits.capability >= 80 && (p.dtype == DType::kBF16 || p.dtype == DType::kF16) &&
+         countable(p) && copyable(p.q, p) && copyable(p.k, p) && copyable(p.v, p) &&
+         copyable(p.o, p);
+}
+
+bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
+  return limits.capability / 10 == 9 && mma_takes(p, limits) && p.value_dim >= 8 &&
+         p.value_dim % 8 == 0;
+}
+
 int tiles_of(std::int64_t columns) {
   return static_cast<int>((columns + kTile - 1) / kTile);
 }
 
-Kernel choose_kernel(const AttentionProblem& p, const DeviceLimits& limits) {
-  if (!sweepable(p, limits)) return Kernel::kGeneral;
-  if (p.key_dim <= 64) return Kernel::kSweep64;
-  return p.key_dim <= 128 ? Kernel::kSweep128 : Kernel::kSweep256;
+// The kernels that could run a call, best guess first.
+std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& limits) {
+  if (!sweepable(p, limits)) {
+    if (!countable(p)) return {Kernel::kGeneral};
+    const bool mma = mma_takes(p, limits);
+    if (p.key_dim <= 64) return {mma ? Kernel::kMma64 : Kernel::kFma64};
+    if (p.key_dim <= 128) return {mma ? Kernel::kMma128 : Kernel::kFma128};
+    return {mma ? Kernel::kMma256 : Kernel::kFma256};
+  }
+  if (p.key_dim <= 64) return {Kernel::kSweep64, Kernel::kSweep64Single};
+  if (p.key_dim <= 128) return {Kernel::kSweep128, Kernel::kSweep128Single};
+  return {Kernel::kSweep256, Kernel::kSweep256Single};
 }
 
 Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
                              const DeviceLimits& limits) {
-  for (Kernel kernel : {Kernel::kSweep64, Kernel::kSweep128, Kernel::kSweep256, Kernel::kGeneral}) {
+  if (name == kernel_name(Kernel::kGeneral)) return Kernel::kGeneral;
+  std::string names;
+  for (Kernel kernel : kSweeps) {
+    names += fmt::format("{}, ", kernel_name(kernel));
     if (name != kernel_name(kernel)) continue;
-    if (kernel == Kernel::kGeneral) return kernel;
     const SweepShape shape = sweep_shape(kernel, Split::kState);
     if (!sweepable(p, limits)) {
       return invalid_argument(
@@ -65,14 +97,32 @@ Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
     }
     return kernel;
   }
-  return invalid_argument(
-      fmt::format("kernel: found '{}', expected sweep64, sweep128, sweep256 or general", name));
+  for (Kernel kernel : kRowKernels) {
+    names += fmt::format("{}, ", kernel_name(kernel));
+    if (name != kernel_name(kernel)) continue;
+    const int most = kTile * sweep_shape(kernel, Split::kNone).key_tiles;
+    if (p.key_dim > most || !countable(p)) {
+      return invalid_argument(
+          fmt::format("kernel '{}': found K = {}, expected at most {}", name, p.key_dim, most));
+    }
+    if (!is_mma(kernel) || mma_takes(p, limits)) return kernel;
+    return invalid_argument(
+        fmt::format("kernel '{}': the call needs a device of compute capability 8.0 or more, bf16 "
+                    "or f16, data and strides that are multiples of 16 bytes",
+                    name));
+  }
+  return invalid_argument(fmt::format("kernel: found '{}', expected {}or general", name, names));
 }
 
-// Splitting S halves what is above the rounding of o itself. The forward pass of K <= 128 hides it
-// behind memory; elsewhere it would cost a sixth of the time.
-Split choose_split(Kernel kernel, std::size_t calls) {
-  return calls == 1 && kernel != Kernel::kSweep256 ? Split::kState : Split::kNone;
+// What the launch takes with one kernel.
+Status plan_launch(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
+                   const PlanOptions& options, LaunchPlan& launch) {
+  const SweepShape shape = sweep_shape(launch.kernel, launch.split);
+  const int tiles = tiles_of(problems[launch.calls[0]].value_dim);
+  launch.blocks_per_item = (tiles + shape.workers - 1) / shape.workers;
+  launch.value_tiles = launch.blocks_per_item * shape.workers;
+  launch.slot_bytes = sizeof(float) * kTile * kTile * shape.key_tiles * launch.value_tiles;
+  return choose_segments(problems, limits, options, launch);
 }
 
 std::size_t align(std::size_t bytes) {
@@ -81,13 +131,11 @@ std::size_t align(std::size_t bytes) {
 
 }  // namespace
 
-bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
-  const std::int64_t rows = p.cu_seqlens.empty() ? p.tokens : p.cu_seqlens[p.sequences];
-  return limits.capability >= 90 && limits.capability < 100 &&
-         (p.dtype == DType::kBF16 || p.dtype == DType::kF16) && p.key_dim >= 1 &&
-         p.key_dim <= 256 && p.value_dim >= 8 && p.value_dim % 8 == 0 && rows < kMaxCoordinate &&
-         p.sequences < kMaxCoordinate && p.heads < kMaxCoordinate && copyable(p.q, p) &&
-         copyable(p.k, p) && copyable(p.v, p) && copyable(p.o, p);
+bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLimits& limits) {
+  if (kernel == Kernel::kGeneral) return general_columns(problem.key_dim) > 0;
+  if (problem.key_dim > kTile * sweep_shape(kernel, Split::kNone).key_tiles) return false;
+  if (!is_row_kernel(kernel)) return sweepable(problem, limits);
+  return is_mma(kernel) ? mma_takes(problem, limits) : countable(problem);
 }
 
 SweepShape sweep_shape(Kernel kernel, Split split) {
@@ -98,11 +146,38 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep128>(split);
     case Kernel::kSweep256:
       return shape_of<Sweep256>(split);
+    case Kernel::kSweep64Single:
+      return shape_of<Sweep64Single>(split);
+    case Kernel::kSweep128Single:
+      return shape_of<Sweep128Single>(split);
+    case Kernel::kSweep256Single:
+      return shape_of<Sweep256Single>(split);
+    case Kernel::kMma64:
+      return shape_of<Mma64>(split);
+    case Kernel::kMma128:
+      return shape_of<Mma128>(split);
+    case Kernel::kMma256:
+      return shape_of<Mma256>(split);
+    case Kernel::kFma64:
+      return shape_of<Fma64>();
+    case Kernel::kFma128:
+      return shape_of<Fma128>();
+    case Kernel::kFma256:
+      return shape_of<Fma256>();
     case Kernel::kGeneral:
       break;
   }
   TNL_CHECK(false);
   return {};
+}
+
+SweepShape sweep_shape(Kernel kernel, Split split, const DeviceLimits& limits) {
+  constexpr std::size_t kReserved = 1024;  // of every block
+  SweepShape shape = sweep_shape(kernel, split);
+  const std::size_t fit = limits.shared_per_multiprocessor / (shape.shared_bytes + kReserved);
+  shape.blocks_per_multiprocessor =
+      std::max(1, std::min(shape.blocks_per_multiprocessor, static_cast<int>(fit)));
+  return shape;
 }
 
 std::size_t general_shared_bytes(std::int64_t key_dim, int columns) {
@@ -125,6 +200,24 @@ const char* kernel_name(Kernel kernel) {
       return "sweep128";
     case Kernel::kSweep256:
       return "sweep256";
+    case Kernel::kSweep64Single:
+      return "sweep64-single";
+    case Kernel::kSweep128Single:
+      return "sweep128-single";
+    case Kernel::kSweep256Single:
+      return "sweep256-single";
+    case Kernel::kMma64:
+      return "mma64";
+    case Kernel::kMma128:
+      return "mma128";
+    case Kernel::kMma256:
+      return "mma256";
+    case Kernel::kFma64:
+      return "fma64";
+    case Kernel::kFma128:
+      return "fma128";
+    case Kernel::kFma256:
+      return "fma256";
     case Kernel::kGeneral:
       break;
   }
@@ -154,54 +247,66 @@ Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const De
                             const PlanOptions& options) {
   TNL_CHECK(!problems.empty() && problems.size() <= kMaxCalls);
   Plan plan;
+  std::vector<std::vector<Kernel>> kernels;  // of each launch, those to choose from
   for (std::size_t i = 0; i < problems.size(); ++i) {
     const AttentionProblem& p = problems[i];
-    Kernel kernel = choose_kernel(p, limits);
+    std::vector<Kernel> choice = candidates(p, limits);
     if (!options.kernel.empty()) {
-      TNL_ASSIGN(kernel, forced_kernel(options.kernel, p, limits));
+      TNL_ASSIGN(const Kernel kernel, forced_kernel(options.kernel, p, limits));
+      choice = {kernel};
     }
     if (p.dtype == DType::kF64) {
       return invalid_argument("attention on a GPU: found f64, expected f32, bf16 or f16");
     }
-    if (kernel == Kernel::kGeneral && general_columns(p.key_dim) == 0) {
+    if (choice[0] == Kernel::kGeneral && general_columns(p.key_dim) == 0) {
       return invalid_argument(
           fmt::format("attention on a GPU: found K = {}, expected at most 8000", p.key_dim));
     }
     // Calls of one kernel and value width share a launch, so that they share what they read.
     LaunchPlan* launch = nullptr;
-    for (LaunchPlan& other : plan.launches) {
-      if (kernel != Kernel::kGeneral && other.kernel == kernel &&
-          problems[other.calls[0]].value_dim == p.value_dim) {
-        launch = &other;
+    for (std::size_t j = 0; j < plan.launches.size(); ++j) {
+      if (choice[0] != Kernel::kGeneral && kernels[j] == choice &&
+          problems[plan.launches[j].calls[0]].value_dim == p.value_dim) {
+        launch = &plan.launches[j];
       }
     }
     if (launch == nullptr) {
       launch = &plan.launches.emplace_back();
-      launch->kernel = kernel;
-      launch->split = options.split.value_or(choose_split(kernel, problems.size()));
+      // Splitting S takes half of what is above the rounding of o itself, and hides behind memory.
+      launch->split = options.split.value_or(Split::kState);
+      // In fp32 there is nothing to split.
+      if (is_row_kernel(choice[0]) && !is_mma(choice[0])) launch->split = Split::kNone;
+      kernels.push_back(choice);
     }
     launch->calls.push_back(static_cast<int>(i));
   }
-  for (LaunchPlan& launch : plan.launches) {
-    if (launch.kernel != Kernel::kGeneral) {
-      const SweepShape shape = sweep_shape(launch.kernel, launch.split);
-      const int tiles = tiles_of(problems[launch.calls[0]].value_dim);
-      launch.blocks_per_item = (tiles + shape.workers - 1) / shape.workers;
-      launch.value_tiles = launch.blocks_per_item * shape.workers;
-      launch.slot_bytes = sizeof(float) * kTile * kTile * shape.key_tiles * launch.value_tiles;
-      TNL_TRY(choose_segments(problems, limits, options, launch));
+  for (std::size_t j = 0; j < plan.launches.size(); ++j) {
+    LaunchPlan& launch = plan.launches[j];
+    const LaunchPlan empty = launch;
+    for (std::size_t i = 0; i < kernels[j].size(); ++i) {
+      LaunchPlan candidate = empty;
+      candidate.kernel = kernels[j][i];
+      if (candidate.kernel != Kernel::kGeneral) {
+        TNL_TRY(plan_launch(problems, limits, options, candidate));
+      }
+      if (i == 0 || candidate.estimated_seconds < launch.estimated_seconds) {
+        launch = std::move(candidate);
+      }
     }
     plan.workspace_bytes += launch_workspace(launch, problems[0].heads);
   }
   return plan;
 }
 
-std::size_t launch_workspace(const LaunchPlan& launch, std::int64_t heads) {
+std::size_t table_bytes(const LaunchPlan& launch, std::int64_t heads) {
   if (launch.kernel == Kernel::kGeneral) return 0;
-  return (launch.uniform ? 0 : align(launch.main.size() * sizeof(WorkItem))) +
-         align(launch.state_pass.size() * sizeof(WorkItem)) +
-         align(launch.scans.size() * sizeof(ScanItem)) + align(heads * 2 * sizeof(float)) +
-         align(launch.slots * launch.slot_bytes);
+  const std::size_t items = (launch.uniform ? 0 : launch.main.size()) + launch.state_pass.size();
+  return items * sizeof(WorkItem) + launch.scans.size() * sizeof(ScanItem) +
+         static_cast<std::size_t>(heads) * 2 * sizeof(float);
+}
+
+std::size_t launch_workspace(const LaunchPlan& launch, std::int64_t heads) {
+  return align(table_bytes(launch, heads)) + align(launch.slots * launch.slot_bytes);
 }
 
 std::string Plan::describe() const {

@@ -22,15 +22,38 @@ struct DeviceLimits {
   int multiprocessors = 132;
   std::size_t shared_per_block = 232448;
   std::size_t shared_per_multiprocessor = 233472;
-  double bytes_per_second = 4.3e12;  // of a copy, counting what is read and what is written
+  double bytes_per_second = 3.0e12;  // of a copy, counting what is read and what is written
 };
 
+// The sweeps differ in the K they hold and in how much of a multiprocessor one tile of V gets.
 enum class Kernel {
-  kSweep64,   // K <= 64, one tile of V a block
-  kSweep128,  // K <= 128, two
-  kSweep256,  // K <= 256, two
-  kGeneral,   // any K, V, strides and dtype; token by token
+  kSweep64,         // K <= 64, two blocks of one tile of V a multiprocessor
+  kSweep128,        // K <= 128, one block of two tiles
+  kSweep256,        // K <= 256, one block of two tiles
+  kSweep64Single,   // the same K, one block of one tile: the shortest time a chunk
+  kSweep128Single,  //
+  kSweep256Single,  //
+  kMma64,           // the same K by mma.sync, for any device from sm_80 on
+  kMma128,          //
+  kMma256,          //
+  kFma64,           // the same K in fp32 arithmetic: f32 data, any strides
+  kFma128,          //
+  kFma256,          //
+  kGeneral,         // any K, V, strides and dtype; token by token
 };
+inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
+                                     Kernel::kSweep256,       Kernel::kSweep64Single,
+                                     Kernel::kSweep128Single, Kernel::kSweep256Single};
+
+// The kernels that copy row by row: no tensor maps, code for every device from sm_80 on.
+inline constexpr Kernel kRowKernels[] = {Kernel::kMma64, Kernel::kMma128, Kernel::kMma256,
+                                         Kernel::kFma64, Kernel::kFma128, Kernel::kFma256};
+constexpr bool is_mma(Kernel kernel) {
+  return kernel >= Kernel::kMma64 && kernel <= Kernel::kMma256;
+}
+constexpr bool is_row_kernel(Kernel kernel) {
+  return kernel >= Kernel::kMma64 && kernel <= Kernel::kFma256;
+}
 
 // How a long sequence is spread over blocks.
 enum class Segments {
@@ -40,12 +63,12 @@ enum class Segments {
 };
 
 struct PlanOptions {
-  std::string kernel;    // "sweep64", "sweep128", "sweep256", "general"; empty: chosen
+  std::string kernel;    // "sweep64", "sweep64-single", .., "mma64", .., "general"; empty: chosen
   std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
-  std::optional<Split> split;
+  std::optional<Split> split;    // kAll is the precise plan
+  bool batch_invariant = false;  // bits of a sequence do not depend on what else is in the batch
   double horizon_bits = 24;      // a state this many halvings old is taken as forgotten
-  bool batch_invariant = false;  // how a sequence is cut depends on nothing but itself
 };
 
 // A chain of workspace slots: slot j becomes slot j + factor · slot j-1.
@@ -82,8 +105,8 @@ struct Plan {
 Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
                             const PlanOptions& options = {});
 
-// Whether a sweep kernel can take the problem, by its dtype, widths, strides and alignment.
-bool sweepable(const AttentionProblem& problem, const DeviceLimits& limits);
+// Whether the kernel can take the problem, by its dtype, widths, strides and alignment.
+bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLimits& limits);
 
 // Threads, dynamic shared memory and blocks a multiprocessor of a sweep kernel.
 struct SweepShape {
@@ -91,6 +114,8 @@ struct SweepShape {
   std::size_t shared_bytes;
 };
 SweepShape sweep_shape(Kernel kernel, Split split);
+// The same with as many blocks a multiprocessor as its shared memory holds.
+SweepShape sweep_shape(Kernel kernel, Split split, const DeviceLimits& limits);
 
 // Columns of V of a block of the general kernel, 0 if K is too large for it, and its shared memory.
 inline constexpr int kGeneralThreads = 128;

@@ -5,17 +5,15 @@
 
 #include <fmt/format.h>
 
+#include "backend/cuda/cost_model.h"
 #include "core/try.h"
 
 namespace tnl::cuda {
 
 namespace {
 
-// A warm-up chunk, in units of a whole one: it reads k and v only and has one product of four.
-constexpr double kWarmCost = 0.45;
-constexpr double kLaunchSeconds = 3e-6;
 constexpr std::int64_t kMaxRuns = 1 << 20;
-constexpr std::int64_t kInvariantRun = 64;  // chunks of a run of a batch-invariant plan
+constexpr std::int64_t kInvariantChunks = 128;  // of a run that must not depend on the batch
 
 // One sequence and head of one call.
 struct Chain {
@@ -23,26 +21,6 @@ struct Chain {
   std::int64_t sequence = 0, head = 0;
   std::int64_t tokens = 0, chunks = 0;
   std::int64_t horizon = 0;  // chunks after which a state is forgotten
-};
-
-struct Device {
-  SweepShape shape;
-  DeviceLimits limits;
-  int blocks_per_item;
-  double bytes_per_chunk;  // of one item: q, k, v and o
-
-  // Seconds of a chunk in one block, alone on its multiprocessor or not, as measured on an H200.
-  double chunk_seconds(Split split, bool shared) const {
-    const double slower = split == Split::kNone ? 1.0 : split == Split::kState ? 1.3 : 1.7;
-    switch (shape.key_tiles) {
-      case 1:
-        return shared ? 1.3e-6 : 1.0e-6 * (split == Split::kAll ? 1.35 : 1.05);
-      case 2:
-        return slower * 1.42e-6;
-      default:
-        return slower * 2.8e-6;
-    }
-  }
 };
 
 std::vector<Chain> chains_of(std::span<const AttentionProblem> problems, const LaunchPlan& launch,
@@ -82,7 +60,8 @@ WorkItem run_of(const AttentionProblem& p, const Chain& chain, std::int64_t firs
 }
 
 double cost(const WorkItem& item) {
-  return (item.tokens + kChunk - 1) / kChunk + kWarmCost * item.warm_chunks;
+  return static_cast<double>((item.tokens + kChunk - 1) / kChunk) +
+         CostModel::kWarmChunk * item.warm_chunks;
 }
 
 // Longest first, so that the blocks that start last are short.
@@ -91,80 +70,93 @@ void sort_by_cost(std::vector<WorkItem>& items) {
                    [](const WorkItem& a, const WorkItem& b) { return cost(a) > cost(b); });
 }
 
-double seconds(const std::vector<WorkItem>& items, const Device& device, Split split) {
-  if (items.empty()) return 0;
-  double total = 0, longest = 0, bytes = 0;
-  for (const WorkItem& item : items) {
-    total += cost(item);
-    longest = std::max(longest, cost(item));
-    bytes +=
-        ((item.tokens + kChunk - 1) / kChunk + 0.5 * item.warm_chunks) * device.bytes_per_chunk;
-  }
-  const double blocks = static_cast<double>(items.size()) * device.blocks_per_item;
-  const double slots = device.limits.multiprocessors * device.shape.blocks_per_multiprocessor;
-  const double chunk = device.chunk_seconds(split, blocks > device.limits.multiprocessors);
-  const double compute = std::max(longest, total * device.blocks_per_item / slots) * chunk;
-  return kLaunchSeconds + std::max(compute, bytes / device.limits.bytes_per_second);
+double seconds(const std::vector<WorkItem>& items, const CostModel& model) {
+  std::vector<double> costs;
+  costs.reserve(items.size());
+  for (const WorkItem& item : items) costs.push_back(cost(item));
+  return model.seconds(costs);
 }
 
-void plan_plain(std::span<const AttentionProblem> problems, const std::vector<Chain>& chains,
-                const Device& device, LaunchPlan& launch) {
-  launch.segments = Segments::kPlain;
-  for (const Chain& chain : chains) {
-    launch.main.push_back(run_of(problems[launch.calls[chain.call]], chain, 0, chain.chunks, 0));
+// What the three ways of cutting have in common.
+struct Cutter {
+  std::span<const AttentionProblem> problems;
+  const std::vector<Chain>& chains;  // the calls of a sequence and head lie side by side
+  const CostModel& model;
+  const DeviceLimits& limits;
+
+  const AttentionProblem& problem(const LaunchPlan& launch, const Chain& chain) const {
+    return problems[launch.calls[chain.call]];
   }
-  launch.uniform = problems[launch.calls[0]].cu_seqlens.empty();
-  if (!launch.uniform) sort_by_cost(launch.main);
-  launch.estimated_seconds = seconds(launch.main, device, launch.split);
-}
+
+  void plain(LaunchPlan& launch) const {
+    launch.segments = Segments::kPlain;
+    for (const Chain& chain : chains) {
+      launch.main.push_back(run_of(problem(launch, chain), chain, 0, chain.chunks, 0));
+    }
+    launch.uniform = problems[launch.calls[0]].cu_seqlens.empty();
+    if (!launch.uniform) sort_by_cost(launch.main);
+    launch.estimated_seconds = seconds(launch.main, model);
+  }
+
+  void warm(std::int64_t runs, LaunchPlan& launch) const;
+  void carry(std::int64_t length, LaunchPlan& launch) const;
+};
 
 // Runs of equal cost, about `runs` of them: a chain whose states live long gets fewer.
-void plan_warm(std::span<const AttentionProblem> problems, const std::vector<Chain>& chains,
-               const Device& device, std::int64_t runs, LaunchPlan& launch) {
+void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
   launch.segments = Segments::kWarm;
-  const auto count = [](const Chain& chain, double budget) -> std::int64_t {
+  const auto warm_up = [](const Chain& chain) {
+    return CostModel::kWarmChunk * static_cast<double>(std::min(chain.horizon, chain.chunks));
+  };
+  const auto count = [&](const Chain& chain, double budget) -> std::int64_t {
     if (chain.chunks == 0) return 1;
-    const double warm = kWarmCost * std::min(chain.horizon, chain.chunks);
-    const auto length = static_cast<std::int64_t>(std::max(2.0, std::floor(budget - warm)));
+    const auto length =
+        static_cast<std::int64_t>(std::max(2.0, std::floor(budget - warm_up(chain))));
     return (chain.chunks + length - 1) / length;
   };
   double low = 2, high = 2;
-  for (const Chain& chain : chains) high = std::max(high, 2.0 * chain.chunks + 2);
+  for (const Chain& chain : chains) {
+    high = std::max(high, 2.0 * static_cast<double>(chain.chunks) + 2);
+  }
   for (int i = 0; i < 50; ++i) {
     const double budget = 0.5 * (low + high);
     std::int64_t total = 0;
     for (const Chain& chain : chains) total += count(chain, budget);
     (total > runs ? low : high) = budget;
   }
-  for (const Chain& chain : chains) {
-    const AttentionProblem& p = problems[launch.calls[chain.call]];
+  const std::size_t calls = launch.calls.size();
+  for (std::size_t group = 0; group < chains.size(); group += calls) {
+    const Chain& chain = chains[group];
     const std::int64_t n = count(chain, high);
-    const double horizon = std::min(chain.horizon, chain.chunks);
-    const double each = (chain.chunks + kWarmCost * horizon * (n - 1)) / n;
+    const double each =
+        (static_cast<double>(chain.chunks) + warm_up(chain) * static_cast<double>(n - 1)) /
+        static_cast<double>(n);
     double end = 0;
     std::int64_t first = 0;
     for (std::int64_t i = 0; i < n; ++i) {
-      end += each - (i > 0 ? kWarmCost * horizon : 0);
+      end += each - (i > 0 ? warm_up(chain) : 0);
       std::int64_t last = std::clamp<std::int64_t>(std::llround(end), first, chain.chunks);
       if (i + 1 == n) last = chain.chunks;
       if (last == first && chain.chunks > 0) continue;
-      launch.main.push_back(run_of(p, chain, first, last, std::min(chain.horizon, first)));
+      for (std::size_t c = group; c < group + calls; ++c) {
+        launch.main.push_back(run_of(problem(launch, chains[c]), chains[c], first, last,
+                                     std::min(chain.horizon, first)));
+      }
       first = last;
     }
   }
   sort_by_cost(launch.main);
-  launch.estimated_seconds = seconds(launch.main, device, launch.split);
+  launch.estimated_seconds = seconds(launch.main, model);
 }
 
-// Runs of `length` chunks. The state pass reads the end of each run but the last, as far as it
-// matters.
-void carry_runs_of(std::span<const AttentionProblem> problems, const std::vector<Chain>& chains,
-                   const Device& device, std::int64_t length, LaunchPlan& launch) {
+// Runs of one length. The state pass reads the end of each run but the last, as far as it matters.
+void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
   launch.segments = Segments::kCarry;
   for (const Chain& chain : chains) {
-    const AttentionProblem& p = problems[launch.calls[chain.call]];
+    const AttentionProblem& p = problem(launch, chain);
     const std::int64_t n = std::max<std::int64_t>(1, (chain.chunks + length - 1) / length);
-    const double factor = std::exp2(log2_decay(p.log_decay[chain.head]) * length * kChunk);
+    const double factor =
+        std::exp2(log2_decay(p.log_decay[chain.head]) * static_cast<double>(length * kChunk));
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t first = i * length, last = std::min(chain.chunks, first + length);
       WorkItem item = run_of(p, chain, first, last, 0);
@@ -186,28 +178,15 @@ void carry_runs_of(std::span<const AttentionProblem> problems, const std::vector
   }
   sort_by_cost(launch.main);
   sort_by_cost(launch.state_pass);
-  const double scan = 2.0 * launch.slots * launch.slot_bytes / device.limits.bytes_per_second;
-  launch.estimated_seconds = seconds(launch.main, device, launch.split) +
-                             seconds(launch.state_pass, device, launch.split) +
-                             (launch.slots > 0 ? kLaunchSeconds + scan : 0);
+  launch.estimated_seconds = seconds(launch.main, model) + seconds(launch.state_pass, model);
+  if (launch.slots > 0) {
+    launch.estimated_seconds +=
+        CostModel::kLaunchSeconds +
+        2.0 * launch.slots * static_cast<double>(launch.slot_bytes) / limits.bytes_per_second;
+  }
 }
 
-void plan_carry(std::span<const AttentionProblem> problems, const std::vector<Chain>& chains,
-                const Device& device, std::int64_t runs, LaunchPlan& launch) {
-  std::int64_t total = 0;
-  for (const Chain& chain : chains) total += chain.chunks;
-  const std::int64_t length = std::max<std::int64_t>(2, (total + runs - 1) / runs);
-  carry_runs_of(problems, chains, device, length, launch);
-}
-
-}  // namespace
-
-Status choose_segments(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
-                       const PlanOptions& options, LaunchPlan& launch) {
-  const AttentionProblem& first = problems[launch.calls[0]];
-  Device device{sweep_shape(launch.kernel, launch.split), limits, launch.blocks_per_item, 0};
-  device.bytes_per_chunk = 2.0 * kChunk * 2 * (first.key_dim + first.value_dim);
-  const std::vector<Chain> chains = chains_of(problems, launch, options.horizon_bits);
+Status check_options(const PlanOptions& options) {
   const std::string& forced = options.segments;
   if (!forced.empty() && forced != "plain" && forced != "warm" && forced != "carry") {
     return invalid_argument(
@@ -217,40 +196,73 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
     return invalid_argument(
         fmt::format("runs: found {}, expected 0 (chosen) to {}", options.runs, kMaxRuns));
   }
-  const LaunchPlan empty = launch;
-  std::int64_t longest = 0;
-  for (const Chain& chain : chains) longest = std::max(longest, chain.chunks);
+  if (options.batch_invariant && (!forced.empty() || options.runs > 0)) {
+    return invalid_argument(
+        "batch_invariant: its runs depend on the length of a sequence alone; "
+        "found segments or runs forced beside it");
+  }
+  return {};
+}
 
-  if (options.batch_invariant) {
-    carry_runs_of(problems, chains, device, kInvariantRun, launch);
-    return {};
+}  // namespace
+
+Status choose_segments(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
+                       const PlanOptions& options, LaunchPlan& launch) {
+  TNL_TRY(check_options(options));
+  const AttentionProblem& first = problems[launch.calls[0]];
+  double bytes = 2.0 * kChunk * 2 * static_cast<double>(first.key_dim + first.value_dim);
+  // dk and dv of one sequence and head run side by side and share two of the eight tensors.
+  if (launch.calls.size() == 3) bytes *= 5.0 / 6.0;
+  const CostModel model(launch.kernel, launch.split, limits, launch.blocks_per_item, bytes);
+  const std::vector<Chain> chains = chains_of(problems, launch, options.horizon_bits);
+  const Cutter cutter{problems, chains, model, limits};
+  const std::string& forced = options.segments;
+  const LaunchPlan empty = launch;
+  std::int64_t longest = 0, total = 0;
+  for (const Chain& chain : chains) {
+    longest = std::max(longest, chain.chunks);
+    total += chain.chunks;
   }
+
   LaunchPlan best = empty;
-  if (forced.empty() || forced == "plain" || longest < 4) {
-    plan_plain(problems, chains, device, best);
-  }
-  const auto consider = [&](auto plan, std::int64_t runs) {
-    LaunchPlan candidate = empty;
-    plan(problems, chains, device, runs, candidate);
+  const auto consider = [&](LaunchPlan candidate) {
     if (best.main.empty() || candidate.estimated_seconds < best.estimated_seconds) {
       best = std::move(candidate);
     }
   };
-  if (forced != "plain" && longest >= 4) {
-    const double slots = static_cast<double>(limits.multiprocessors) / launch.blocks_per_item;
+  const auto consider_carry = [&](std::int64_t length) {
+    LaunchPlan candidate = empty;
+    cutter.carry(length, candidate);
+    consider(std::move(candidate));
+  };
+  if (options.batch_invariant && longest > kInvariantChunks) {
+    consider_carry(kInvariantChunks);
+    launch = std::move(best);
+    return {};
+  }
+  if (forced.empty() || forced == "plain" || longest < 4) cutter.plain(best);
+  if (forced != "plain" && longest >= 4 && !options.batch_invariant) {
     std::vector<std::int64_t> counts;
     if (options.runs > 0) {
       counts.push_back(options.runs);
     } else {
-      for (double share : {1.0, 2.0, 4.0}) {
-        const auto runs = static_cast<std::int64_t>(slots * share);
+      for (std::int64_t share = 1; share <= 4; ++share) {
+        const std::int64_t runs = share * model.items_alone();
         if (runs > static_cast<std::int64_t>(chains.size())) counts.push_back(runs);
       }
-      if (counts.empty() && !forced.empty()) counts.push_back(2 * chains.size());
+      if (counts.empty() && !forced.empty()) {
+        counts.push_back(2 * static_cast<std::int64_t>(chains.size()));
+      }
     }
     for (std::int64_t runs : counts) {
-      if (forced != "carry") consider(plan_warm, runs);
-      if (forced != "warm") consider(plan_carry, runs);
+      if (forced != "carry") {
+        LaunchPlan candidate = empty;
+        cutter.warm(runs, candidate);
+        consider(std::move(candidate));
+      }
+      if (forced != "warm") {
+        consider_carry(std::max<std::int64_t>(2, (total + runs - 1) / runs));
+      }
     }
   }
   launch = std::move(best);

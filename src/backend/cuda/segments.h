@@ -9,7 +9,8 @@ namespace tnl::cuda {
 Status choose_segments(std::span<const AttentionProblem> problems, const DeviceLimits& limits,
                        const PlanOptions& options, LaunchPlan& launch);
 
-// Bytes of the launch's tables and states.
+// Bytes of the launch's tables, and of them and its states, at multiples of 256.
+std::size_t table_bytes(const LaunchPlan& launch, std::int64_t heads);
 std::size_t launch_workspace(const LaunchPlan& launch, std::int64_t heads);
 
 }  // namespace tnl::cuda

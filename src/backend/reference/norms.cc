@@ -44,7 +44,8 @@ void ReferenceBackend::srmsnorm(const Matrix& x, double eps, const Matrix& y) {
 }
 
 void ReferenceBackend::srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps,
-                                         bool accumulate, const Matrix& dx) {
+                                         bool accumulate, const Matrix& dx, const Matrix& y) {
+  if (y.given()) srmsnorm(x, eps, y);
   for (std::int64_t t = 0; t < x.rows; ++t) {
     norm_backward_row(row(x, t), row(dy, t), x.cols, eps, accumulate, row(dx, t));
   }
@@ -63,7 +64,8 @@ void ReferenceBackend::norm_gate(GateKind kind, const Matrix& o, const Matrix& u
 
 void ReferenceBackend::norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u,
                                           const Matrix& dy, double eps, const Matrix& d_o,
-                                          const Matrix& d_u) {
+                                          const Matrix& d_u, const Matrix& y) {
+  if (y.given()) norm_gate(kind, o, u, eps, y);
   std::vector<double> d_normed(static_cast<std::size_t>(o.cols));
   for (std::int64_t t = 0; t < o.rows; ++t) {
     const double r = reciprocal_rms(row(o, t), o.cols, eps);
@@ -84,7 +86,8 @@ void ReferenceBackend::product(const Matrix& a, const Matrix& b, const Matrix& y
 }
 
 void ReferenceBackend::product_backward(const Matrix& a, const Matrix& b, const Matrix& dy,
-                                        const Matrix& da, const Matrix& db) {
+                                        const Matrix& da, const Matrix& db, const Matrix& y) {
+  if (y.given()) product(a, b, y);
   for (std::int64_t t = 0; t < a.rows; ++t) {
     for (std::int64_t c = 0; c < a.cols; ++c) {
       const double gradient = row(dy, t)[c];

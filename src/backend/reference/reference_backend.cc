@@ -21,6 +21,10 @@ void ReferenceBackend::copy(const Matrix& from, const Matrix& to) {
   }
 }
 
+void ReferenceBackend::zero(void* data, std::size_t bytes) {
+  if (bytes > 0) std::memset(data, 0, bytes);
+}
+
 void ReferenceBackend::embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
                              const Matrix& out) {
   for (std::size_t t = 0; t < ids.size(); ++t) {

@@ -15,6 +15,7 @@ class ReferenceBackend final : public HostBackend {
   ThreadPool& pool() override { return pool_; }
 
   void copy(const Matrix& from, const Matrix& to) override;
+  void zero(void* data, std::size_t bytes) override;
   void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
               const Matrix& c) override;
   void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
@@ -23,17 +24,18 @@ class ReferenceBackend final : public HostBackend {
                       std::int64_t skip_id, const Matrix& d_table) override;
   void srmsnorm(const Matrix& x, double eps, const Matrix& y) override;
   void srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
-                         const Matrix& dx) override;
+                         const Matrix& dx, const Matrix& y = {}) override;
   void split(const SplitArgs& args) override;
   void split_backward(const SplitArgs& args, const Matrix& d_projection,
                       const Matrix& d_theta) override;
   void norm_gate(GateKind kind, const Matrix& o, const Matrix& u, double eps,
                  const Matrix& y) override;
   void norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u, const Matrix& dy,
-                          double eps, const Matrix& d_o, const Matrix& d_u) override;
+                          double eps, const Matrix& d_o, const Matrix& d_u,
+                          const Matrix& y = {}) override;
   void product(const Matrix& a, const Matrix& b, const Matrix& y) override;
   void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy, const Matrix& da,
-                        const Matrix& db) override;
+                        const Matrix& db, const Matrix& y = {}) override;
   void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets, double d_scale,
                      std::span<double> losses) override;
   // fp64 attention has its references in src/attention, above the backends.

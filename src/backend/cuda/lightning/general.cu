@@ -30,6 +30,7 @@ struct GeneralParams {
   int first_head, columns;
   float out_scale, value_scale;
   bool packed, reverse, undecayed, decay_out;
+  DeviceTables tables;
 };
 
 template <class T>
@@ -53,12 +54,17 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t value = std::int64_t{blockIdx.x} * columns + column;
   const bool inside = value < p.value_dim;
   const std::int64_t n = p.first_sequence + blockIdx.z, head = p.first_head + blockIdx.y;
-  const std::int64_t length = p.length[blockIdx.z], begin = p.begin[blockIdx.z];
-  const float decay = p.decay[blockIdx.y];
+  const std::int64_t begin = p.begin[blockIdx.z];
+  const std::int64_t length =
+      p.tables.lengths == nullptr
+          ? p.length[blockIdx.z]
+          : min(p.length[blockIdx.z], std::int64_t{max(p.tables.lengths[n], 0)});
+  const std::int64_t slot = p.tables.slots == nullptr ? p.slot[blockIdx.z] : p.tables.slots[n];
+  const float decay = p.tables.decay == nullptr ? p.decay[blockIdx.y] : p.tables.decay[head];
+  if (slot < 0) return;
   const auto state_at = [&](const AttentionStateOperand& x, int row) -> float& {
-    return static_cast<float*>(
-        x.data)[p.slot[blockIdx.z] * x.stride_sequence + head * x.stride_head + row * x.stride_k +
-                value * x.stride_v];
+    return static_cast<float*>(x.data)[slot * x.stride_sequence + head * x.stride_head +
+                                       row * x.stride_k + value * x.stride_v];
   };
 
   for (int row = part; row < K; row += parts) {
@@ -84,7 +90,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     sums[part * columns + column] = sum;
     __syncthreads();
-    if (part == 0 && inside) {
+    if (part == 0 && inside && p.o.data != nullptr) {
       for (int i = 1; i < parts; ++i) sum += sums[i * columns + column];
       from_float(p.out_scale * sum, row_of<T>(p.o, p, n, token, head)[value]);
     }
@@ -116,8 +122,9 @@ Operand operand(const AttentionOperand& x) {
 }  // namespace
 
 Status run_general(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                   cudaStream_t stream) {
+                   cudaStream_t stream, const DeviceTables& tables) {
   GeneralParams params{};
+  params.tables = tables;
   params.q = operand(problem.q);
   params.k = operand(problem.k);
   params.v = operand(problem.v);
@@ -145,7 +152,9 @@ Status run_general(const AttentionProblem& problem, std::span<const std::int64_t
     for (std::int64_t h = 0; h < problem.heads; h += kMaxRows) {
       const std::int64_t heads = std::min<std::int64_t>(kMaxRows, problem.heads - h);
       params.first_head = static_cast<int>(h);
-      for (std::int64_t i = 0; i < heads; ++i) params.decay[i] = std::exp(problem.log_decay[h + i]);
+      for (std::int64_t i = 0; i < heads; ++i) {
+        params.decay[i] = static_cast<float>(std::exp2(log2_decay(problem.log_decay[h + i])));
+      }
       const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(heads),
                       static_cast<unsigned>(sequences));
       switch (problem.dtype) {

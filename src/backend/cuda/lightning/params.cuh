@@ -42,6 +42,7 @@ struct SweepParams {
   float4* slots;           // states between the launches of a segmented plan
   std::int32_t call_count, heads, tokens;  // read where work is nullptr
   std::int32_t blocks_per_item, value_tiles;
+  bool await_tables;  // `work` or `decay` is being written by the kernel ahead in the stream
 };
 
 }  // namespace tnl::cuda

@@ -32,33 +32,40 @@ __device__ __forceinline__ WorkItem uniform_item(const SweepParams& params, int 
   return item;
 }
 
-// One thread: brings in chunk after chunk as the stages fall free.
+// Past the first-level cache: a kernel that overlaps this one may have written the table.
+__device__ __forceinline__ WorkItem load_item(const WorkItem* from) {
+  WorkItem item;
+  const int* words = reinterpret_cast<const int*>(from);
+  int* to = reinterpret_cast<int*>(&item);
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(WorkItem) / 4); ++i) to[i] = __ldcg(words + i);
+  return item;
+}
+
+// One thread: brings chunk c into a stage.
 template <class Config>
-__device__ __forceinline__ void load_chunks(const Block<Config>& block, int first_value_tile) {
+__device__ __forceinline__ void load_chunk(const Block<Config>& block, int first_value_tile, int c,
+                                           int stage) {
   const SweepCall& call = block.call;
   const WorkItem& item = block.item;
-  RingPosition<Config::kStages> at;
-  for (int c = 0; c < block.chunks; ++c, at.advance()) {
-    if (c >= Config::kStages) ptx::mbarrier_wait(block.ring.empty_at(at.stage), at.parity ^ 1);
-    const std::uint32_t full = block.ring.full_at(at.stage);
-    const std::uint32_t q = block.stage(at.stage);
-    const std::uint32_t k = q + Config::kKeyBytes, v = k + Config::kKeyBytes;
-    const bool with_output = c >= item.warm_chunks;
-    ptx::mbarrier_arrive_expect(full,
-                                (with_output ? 2 : 1) * Config::kKeyBytes + Config::kValueBytes);
-    ptx::TileOrigin origin{0, item.row + (call.reverse ? -(c + 1) : c) * kChunk, item.head,
-                           item.batch};
+  const std::uint32_t full = block.ring.full_at(stage);
+  const std::uint32_t q = block.stage(stage);
+  const std::uint32_t k = q + Config::kKeyBytes, v = k + Config::kKeyBytes;
+  const bool with_output = c >= item.warm_chunks;
+  ptx::mbarrier_arrive_expect(full,
+                              (with_output ? 2 : 1) * Config::kKeyBytes + Config::kValueBytes);
+  ptx::TileOrigin origin{0, item.row + (call.reverse ? -(c + 1) : c) * kChunk, item.head,
+                         item.batch};
 #pragma unroll
-    for (int tile = 0; tile < Config::kKeyTiles; ++tile) {
-      origin.column = tile * kTile;
-      ptx::tma_load(k + tile * Config::kTileBytes, &call.k, full, origin);
-      if (with_output) ptx::tma_load(q + tile * Config::kTileBytes, &call.q, full, origin);
-    }
+  for (int tile = 0; tile < Config::kKeyTiles; ++tile) {
+    origin.column = tile * kTile;
+    ptx::tma_load(k + tile * Config::kTileBytes, &call.k, full, origin);
+    if (with_output) ptx::tma_load(q + tile * Config::kTileBytes, &call.q, full, origin);
+  }
 #pragma unroll
-    for (int worker = 0; worker < Config::kWorkers; ++worker) {
-      origin.column = (first_value_tile + worker) * kTile;
-      ptx::tma_load(v + worker * Config::kTileBytes, &call.v, full, origin);
-    }
+  for (int worker = 0; worker < Config::kWorkers; ++worker) {
+    origin.column = (first_value_tile + worker) * kTile;
+    ptx::tma_load(v + worker * Config::kTileBytes, &call.v, full, origin);
   }
 }
 
@@ -70,9 +77,11 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
   __shared__ RingBarriers<Config::kStages> ring;
   __shared__ RingBarriers<2> scores;
 
+  if (params.await_tables) ptx::wait_for_previous_grid();
   const int group = blockIdx.x / params.blocks_per_item;
   const int first_value_tile = blockIdx.x % params.blocks_per_item * Config::kWorkers;
-  const WorkItem item = params.work != nullptr ? params.work[group] : uniform_item(params, group);
+  const WorkItem item =
+      params.work != nullptr ? load_item(params.work + group) : uniform_item(params, group);
   const SweepCall& call = params.calls[item.call];
   const int output_chunks = (item.tokens + kChunk - 1) / kChunk;
   const Block<Config> block{
@@ -86,10 +95,16 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
       item.warm_chunks + output_chunks,
       output_chunks == 0 ? kChunk : item.tokens - (output_chunks - 1) * kChunk};
 
+  constexpr int kLoader = (Config::kWorkers + Config::kScorers) * 128;  // the thread that loads
   const int thread = threadIdx.x, role = thread / 128;
-  if (thread == 0) {
+  if (thread == kLoader) {
     ring.init(1, 4 * (Config::kWorkers + Config::kScorers));
     scores.init(4, 4 * Config::kWorkers);
+    ptx::fence_proxy_async();
+    // The first chunks are under way before anybody else is ready.
+    for (int c = 0; c < min(Config::kStages, block.chunks); ++c) {
+      load_chunk<Config>(block, first_value_tile, c, c);
+    }
   }
   if (thread < 128) {
     const HeadDecay decay =
@@ -97,6 +112,7 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
     fill_decay_table(table, decay, call, block.last_tokens, thread);
   }
   __syncthreads();
+  if (item.state_out >= 0) ptx::launch_next_grid();  // a state pass: let the scan get ready
 
   if (role < Config::kWorkers) {
     ptx::take_registers<Config::kWorkerRegisters>();
@@ -107,8 +123,12 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
     if constexpr (Config::kScorers > 0) score_chunks<T, Config>(block);
   } else {
     ptx::give_registers<Config::kLoaderRegisters>();
-    if (thread == (Config::kWorkers + Config::kScorers) * 128) {
-      load_chunks<Config>(block, first_value_tile);
+    if (thread == kLoader) {
+      RingPosition<Config::kStages> at;
+      for (int c = Config::kStages; c < block.chunks; ++c, at.advance()) {
+        ptx::mbarrier_wait(block.ring.empty_at(at.stage), at.parity);
+        load_chunk<Config>(block, first_value_tile, c, at.stage);
+      }
     }
   }
 }

@@ -38,8 +38,10 @@ struct SweepConfig {
   static constexpr int kScoreBytes = (kSplit == Split::kAll ? 2 : 1) * kTileBytes;
 
   static constexpr int kThreads = (kWorkers + kScorers + 1) * 128;
-  static constexpr int kWorkerRegisters = kScorers > 0 ? 208 : kWorkers == 1 ? 232 : 240;
-  static constexpr int kScorerRegisters = 72;
+  static constexpr int kWorkerRegisters = kWorkers > 1 && kScorers > 0 ? 208
+                                          : kBlocksPerSm > 1           ? 232
+                                                                       : 240;
+  static constexpr int kScorerRegisters = kWorkers > 1 ? 72 : 104;
   static constexpr int kLoaderRegisters = 24;
 
   // Tiles start at multiples of 1024; the tables and barriers are static shared memory.
@@ -48,11 +50,20 @@ struct SweepConfig {
   static constexpr std::size_t kSharedBytes = 1024 + kOutputOffset + kWorkers * kTileBytes;
 };
 
+// Two tiles of V a multiprocessor: the least traffic between it and the L2 cache.
 template <Split kSplit>
 using Sweep64 = SweepConfig<1, 1, 0, 3, 2, kSplit>;
 template <Split kSplit>
 using Sweep128 = SweepConfig<2, 2, 1, 3, 1, kSplit>;
 template <Split kSplit>
 using Sweep256 = SweepConfig<4, 2, 0, 2, 1, kSplit>;
+
+// One tile of V a multiprocessor: the shortest time a chunk, for calls of few sequences and heads.
+template <Split kSplit>
+using Sweep64Single = SweepConfig<1, 1, 1, 6, 1, kSplit>;
+template <Split kSplit>
+using Sweep128Single = SweepConfig<2, 1, 1, 4, 1, kSplit>;
+template <Split kSplit>
+using Sweep256Single = SweepConfig<4, 1, 1, 2, 1, kSplit>;
 
 }  // namespace tnl::cuda

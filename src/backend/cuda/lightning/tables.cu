@@ -2,28 +2,49 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/cuda/lightning/dependent_launch.h"
 #include "backend/cuda/lightning/kernels.h"
+#include "backend/cuda/ptx/sync.cuh"
 #include "core/try.h"
 
 namespace tnl::cuda {
 
 namespace {
 
-constexpr std::size_t kPayloadBytes = 3840;  // what fits a kernel's arguments everywhere
+// What fits a kernel's arguments: everywhere, and with CUDA 12.1 or later.
+constexpr std::size_t kSmallPayload = 3840, kLargePayload = 32256;
 
+template <std::size_t kBytes>
 struct Payload {
-  alignas(16) std::uint32_t words[kPayloadBytes / 4];
+  alignas(16) std::uint32_t words[kBytes / 4];
 };
 
-__global__ void upload_kernel(const __grid_constant__ Payload payload, std::uint32_t* destination,
-                              int words) {
-  for (int i = threadIdx.x; i < words; i += blockDim.x) destination[i] = payload.words[i];
+template <std::size_t kBytes>
+__global__ void upload_kernel(const __grid_constant__ Payload<kBytes> payload,
+                              std::uint32_t* destination, int words) {
+  ptx::launch_next_grid();
+  for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < words; i += gridDim.x * blockDim.x) {
+    destination[i] = payload.words[i];
+  }
+}
+
+template <std::size_t kBytes>
+Status upload_part(void* destination, const void* source, std::size_t bytes, cudaStream_t stream) {
+  constexpr int kThreads = 256;
+  Payload<kBytes> payload;
+  std::memcpy(payload.words, source, bytes);
+  const int words = static_cast<int>(bytes / 4), blocks = (words + kThreads - 1) / kThreads;
+  upload_kernel<kBytes>
+      <<<blocks, kThreads, 0, stream>>>(payload, static_cast<std::uint32_t*>(destination), words);
+  return cuda_status(cudaGetLastError(), "uploading a table");
 }
 
 // One thread owns four elements of the states of one chain and walks along it. The loads of a group
 // do not depend on the sum, so they are in flight together.
 __global__ void scan_kernel(const ScanItem* scans, float4* slots, std::int64_t vectors_per_slot) {
   constexpr int kGroup = 8;
+  ptx::launch_next_grid();
+  ptx::wait_for_previous_grid();
   const ScanItem scan = scans[blockIdx.y];
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= vectors_per_slot) return;
@@ -58,25 +79,25 @@ Status cuda_status(cudaError_t error, const char* what) {
 }
 
 Status upload(void* destination, const void* source, std::size_t bytes, cudaStream_t stream) {
-  for (std::size_t done = 0; done < bytes; done += kPayloadBytes) {
-    const std::size_t part = std::min(kPayloadBytes, bytes - done);
-    Payload payload;
-    std::memcpy(payload.words, static_cast<const char*>(source) + done, part);
-    upload_kernel<<<1, 256, 0, stream>>>(
-        payload, reinterpret_cast<std::uint32_t*>(static_cast<char*>(destination) + done),
-        static_cast<int>(part / 4));
-    TNL_TRY(cuda_status(cudaGetLastError(), "uploading a table"));
+  for (std::size_t done = 0; done < bytes; done += kLargePayload) {
+    const std::size_t part = std::min(kLargePayload, bytes - done);
+    void* to = static_cast<char*>(destination) + done;
+    const void* from = static_cast<const char*>(source) + done;
+    TNL_TRY(part <= kSmallPayload ? upload_part<kSmallPayload>(to, from, part, stream)
+                                  : upload_part<kLargePayload>(to, from, part, stream));
   }
   return {};
 }
 
 Status run_scan(const ScanItem* scans, int count, float4* slots, std::int64_t vectors_per_slot,
-                cudaStream_t stream) {
+                bool early, cudaStream_t stream) {
   constexpr int kThreads = 128;
   const dim3 grid(static_cast<unsigned>((vectors_per_slot + kThreads - 1) / kThreads),
                   static_cast<unsigned>(count));
-  scan_kernel<<<grid, kThreads, 0, stream>>>(scans, slots, vectors_per_slot);
-  return cuda_status(cudaGetLastError(), "launching the scan over segment states");
+  const DependentLaunch launch(grid, dim3(kThreads), 0, early, stream);
+  return cuda_status(
+      cudaLaunchKernelEx(&launch.config(), scan_kernel, scans, slots, vectors_per_slot),
+      "launching the scan over segment states");
 }
 
 }  // namespace tnl::cuda

@@ -87,6 +87,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   constexpr bool kSplitAll = Config::kSplit == Split::kAll;
   // With K = 256 the operands of O = S q are converted in two parts, or the registers run out.
   constexpr int kParts = Config::kKeyTiles > 2 ? (kSplitState ? 4 : 2) : 1;
+  constexpr bool kPipelined = Config::kScorers > 0 && kParts == 1;
   // A worker that computes P itself and has registers to spare keeps its decay there.
   constexpr bool kDecayInRegisters = Config::kKeyTiles == 1;
   const Lane at(threadIdx.x % 128);
@@ -214,7 +215,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     ring.advance();
   }
 
-  if constexpr (Config::kScorers > 0) {
+  if constexpr (kPipelined) {
     // The products of a chunk follow one another without a gap: what chunk c + 1 needs first, S as
     // an operand and the weighted V, is made ready while Vᵀ Pᵀ of chunk c runs, and the output of
     // chunk c leaves while the first products of chunk c + 1 do.
@@ -301,6 +302,37 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       ptx::named_barrier(barrier, 128);  // the tile is free
     }
     if (c > first_output) send_output(c - 1, true);
+  } else if constexpr (Config::kScorers > 0) {
+    RingPosition<2> buffer;
+#pragma unroll 1
+    for (; c < chunks; ++c, ring.advance(), buffer.advance()) {
+      const std::uint32_t stage = block.stage(ring.stage);
+      const std::uint32_t scores_tile = block.scores_tile(buffer.stage);
+      const bool first = c == 0, last = c + 1 == chunks;
+      block.await(ring, last, barrier, at.thread);
+      read_state(stage);
+      update_state(stage, first, last);
+      if (at.thread == 0) ptx::bulk_wait_read();  // the previous output tile has left
+      ptx::wgmma_wait<1>();                       // O is there, the state is under way
+      ptx::wgmma_pin(o);
+      scale_output(first);
+      if constexpr (kSplitAll) load_values(stage);
+      ptx::named_barrier(barrier, 128);
+      ptx::mbarrier_wait(block.scores.full_at(buffer.stage), buffer.parity);
+      ptx::wgmma_fence();
+      P::values(o, v, scores_tile);
+      if constexpr (kSplitAll) P::values(o, v, scores_tile + kTileBytes);
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<0>();
+      ptx::wgmma_pin(s);
+      ptx::wgmma_pin(o);
+      release();
+      if (at.lane == 0) ptx::mbarrier_arrive(block.scores.empty_at(buffer.stage));
+      stage_output();
+      ptx::fence_proxy_async();
+      ptx::named_barrier(barrier, 128);
+      store_output(c, last);
+    }
   } else if (c < chunks) {
     const ScoreDecay<kDecayInRegisters> decay(table, at);
     const std::uint32_t scores_tile = block.scores_tile(worker);

@@ -25,12 +25,17 @@ __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// Programmatic dependent launch: wait for the grids before; let the next one start.
+// Programmatic dependent launch: wait for the grids before; let the next one start. Without effect
+// before sm_90, where a grid starts when the one before has ended.
 __device__ __forceinline__ void wait_for_previous_grid() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
 }
 __device__ __forceinline__ void launch_next_grid() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
 }
 
 }  // namespace tnl::cuda::ptx

@@ -27,8 +27,13 @@ CudaBackend::CudaBackend(DeviceProperties properties, cudaStream_t stream)
     : properties_(std::move(properties)), pool_(properties_.threads), stream_(stream) {}
 
 CudaBackend::~CudaBackend() {
-  free(flush_);
-  if (enter().ok()) cudaStreamDestroy(stream_);
+  if (!enter().ok()) return;
+  cudaStreamSynchronize(stream_);
+  matmul_.reset();
+  cudaFree(matmul_workspace_);
+  cudaFree(scratch_);
+  cudaFree(flush_);
+  cudaStreamDestroy(stream_);
 }
 
 Result<std::unique_ptr<Backend>> CudaBackend::open(DeviceProperties properties) {
@@ -37,7 +42,7 @@ Result<std::unique_ptr<Backend>> CudaBackend::open(DeviceProperties properties) 
   TNL_TRY(
       cuda_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream"));
   std::unique_ptr<Backend> backend(new CudaBackend(std::move(properties), stream));
-  if (backend->properties().gpu.capability / 10 == 9) TNL_TRY(cuda::prepare_kernels());
+  TNL_TRY(cuda::prepare_kernels());
   return backend;
 }
 
@@ -73,6 +78,8 @@ void CudaBackend::free(void* data) {
 }
 
 Status CudaBackend::upload(void* to, const void* from, std::size_t bytes) {
+  TNL_TRY(failed_);
+  if (bytes == 0) return {};
   TNL_ASSIGN(const cudaStream_t stream, enter());
   TNL_TRY(cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream),
                       "copying to the GPU"));
@@ -80,29 +87,16 @@ Status CudaBackend::upload(void* to, const void* from, std::size_t bytes) {
 }
 
 Status CudaBackend::download(void* to, const void* from, std::size_t bytes) {
+  TNL_TRY(failed_);
+  if (bytes == 0) return {};
   TNL_ASSIGN(const cudaStream_t stream, enter());
   TNL_TRY(cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
                       "copying from the GPU"));
   return cuda_status(cudaStreamSynchronize(stream), "copying from the GPU");
 }
 
-void CudaBackend::copy(const Matrix& from, const Matrix& to) {
-  TNL_CHECK(from.dtype == to.dtype && from.rows == to.rows && from.cols == to.cols);
-  const auto bytes = [&](std::int64_t elements) {
-    return static_cast<std::size_t>(elements * dtype_size(from.dtype));
-  };
-  const Result<cudaStream_t> stream = enter();
-  TNL_CHECK(stream.ok());
-  const bool whole = from.row_stride == from.cols && to.row_stride == to.cols;
-  const cudaError_t error =
-      whole ? cudaMemcpyAsync(to.data, from.data, bytes(from.rows * from.cols),
-                              cudaMemcpyDeviceToDevice, *stream)
-            : cudaMemcpy2DAsync(to.data, bytes(to.row_stride), from.data, bytes(from.row_stride),
-                                bytes(from.cols), from.rows, cudaMemcpyDeviceToDevice, *stream);
-  TNL_CHECK(error == cudaSuccess);
-}
-
 Status CudaBackend::synchronize() {
+  TNL_TRY(failed_);
   TNL_TRY(enter().status());
   return cuda_status(cudaDeviceSynchronize(), "work of the GPU");
 }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "backend/cuda/ops/matmul.h"
 
 namespace tnl {
 
@@ -18,7 +19,7 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override;
 
   const DeviceProperties& properties() const override { return properties_; }
-  DType compute_dtype() const override { return DType::kBF16; }
+  DType compute_dtype() const override { return properties_.gpu.compute; }
   ThreadPool& pool() override { return pool_; }
 
   Result<void*> allocate(std::size_t bytes, const char* purpose) override;
@@ -29,25 +30,29 @@ class CudaBackend final : public Backend {
   Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
 
   void copy(const Matrix& from, const Matrix& to) override;
+  void zero(void* data, std::size_t bytes) override;
   void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
               const Matrix& c) override;
+  void matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
+                   const Matrix& c) override;
   void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
              const Matrix& out) override;
   void embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids, double scale,
                       std::int64_t skip_id, const Matrix& d_table) override;
   void srmsnorm(const Matrix& x, double eps, const Matrix& y) override;
   void srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
-                         const Matrix& dx) override;
+                         const Matrix& dx, const Matrix& y = {}) override;
   void split(const SplitArgs& args) override;
   void split_backward(const SplitArgs& args, const Matrix& d_projection,
                       const Matrix& d_theta) override;
   void norm_gate(GateKind kind, const Matrix& o, const Matrix& u, double eps,
                  const Matrix& y) override;
   void norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u, const Matrix& dy,
-                          double eps, const Matrix& d_o, const Matrix& d_u) override;
+                          double eps, const Matrix& d_o, const Matrix& d_u,
+                          const Matrix& y = {}) override;
   void product(const Matrix& a, const Matrix& b, const Matrix& y) override;
   void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy, const Matrix& da,
-                        const Matrix& db) override;
+                        const Matrix& db, const Matrix& y = {}) override;
   void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets, double d_scale,
                      std::span<double> losses) override;
   Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
@@ -63,9 +68,24 @@ class CudaBackend final : public Backend {
   // The stream to queue on; makes this GPU the calling thread's.
   Result<cudaStream_t> enter(Stream stream = {}) const;
 
+  // Runs `body(stream)` unless something has failed before, and keeps its error.
+  template <class Body>
+  void queue(const Body& body);
+  // Memory for one operation, until the next asks.
+  Result<void*> scratch(std::size_t bytes);
+  Status product_onto(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
+                      const Matrix& c, const Matrix& out, cudaStream_t stream);
+  // cuBLASLt, from its first use on.
+  Result<cuda::Matmul*> products();
+
   DeviceProperties properties_;
   ThreadPool pool_;
-  cudaStream_t stream_;    // owned
+  cudaStream_t stream_;  // owned
+  Status failed_;        // the first error of an operation that returns none
+  void* scratch_ = nullptr;
+  std::size_t scratch_bytes_ = 0;
+  void* matmul_workspace_ = nullptr;
+  std::unique_ptr<cuda::Matmul> matmul_;
   void* flush_ = nullptr;  // of time(), owned
 };
 

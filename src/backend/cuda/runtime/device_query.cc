@@ -52,9 +52,9 @@ Result<DeviceProperties> query_device(int index, DeviceProperties properties) {
   }
   TNL_TRY(cuda_status(error, "no GPU: counting the GPUs"));
   if (index >= count) {
-    return unavailable("device: found cuda:" + std::to_string(index) + ", expected " +
-                       (count == 1 ? "cuda:0, the only GPU"
-                                   : "cuda:0 to cuda:" + std::to_string(count - 1)));
+    return unavailable(
+        "device: found cuda:" + std::to_string(index) + ", expected " +
+        (count == 1 ? "cuda:0, the only GPU" : "cuda:0 to cuda:" + std::to_string(count - 1)));
   }
   cudaDeviceProp device{};
   TNL_TRY(cuda_status(cudaGetDeviceProperties(&device, index), "asking what the GPU can do"));

@@ -1,56 +1,172 @@
-// The operations of the model beside attention: none yet. Model::load and Model::create refuse a
-// GPU, so nothing calls them.
+// The operations of backend.h beside attention: each queues the launches of ops/ on the device's
+// own stream. They cannot fail in the eyes of their caller; the first error is kept and comes out
+// of the next copy or synchronize().
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "backend/cuda/lightning/kernels.h"
+#include "backend/cuda/ops/ops.h"
 #include "backend/cuda/runtime/cuda_backend.h"
 #include "core/check.h"
+#include "core/try.h"
 
 namespace tnl {
 
-void CudaBackend::matmul(MatmulForm, double, const Matrix&, const Matrix&, double, const Matrix&) {
-  TNL_CHECK(false);
+using cuda::cuda_status;
+
+template <class Body>
+void CudaBackend::queue(const Body& body) {
+  if (!failed_.ok()) return;
+  const Result<cudaStream_t> stream = enter();
+  failed_ = stream.ok() ? body(*stream) : stream.status();
 }
-void CudaBackend::embed(const Matrix&, std::span<const std::int32_t>, double, const Matrix&) {
-  TNL_CHECK(false);
+
+// Stream order makes one piece of scratch enough: the next operation begins when this one is done.
+Result<void*> CudaBackend::scratch(std::size_t bytes) {
+  if (bytes <= scratch_bytes_) return scratch_;
+  TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
+  cudaFree(std::exchange(scratch_, nullptr));
+  scratch_bytes_ = 0;
+  TNL_ASSIGN(scratch_, allocate(bytes, "scratch of the GPU's operations"));
+  scratch_bytes_ = bytes;
+  return scratch_;
 }
-void CudaBackend::embed_backward(const Matrix&, std::span<const std::int32_t>, double, std::int64_t,
-                                 const Matrix&) {
-  TNL_CHECK(false);
+
+Result<cuda::Matmul*> CudaBackend::products() {
+  if (matmul_ != nullptr) return matmul_.get();
+  TNL_ASSIGN(matmul_workspace_, allocate(cuda::Matmul::kWorkspaceBytes, "matrix products"));
+  TNL_ASSIGN(matmul_, cuda::Matmul::create(matmul_workspace_));
+  return matmul_.get();
 }
-void CudaBackend::srmsnorm(const Matrix&, double, const Matrix&) {
-  TNL_CHECK(false);
+
+void CudaBackend::copy(const Matrix& from, const Matrix& to) {
+  queue([&](cudaStream_t stream) { return cuda::convert(from, to, stream); });
 }
-void CudaBackend::srmsnorm_backward(const Matrix&, const Matrix&, double, bool, const Matrix&) {
-  TNL_CHECK(false);
+
+void CudaBackend::zero(void* data, std::size_t bytes) {
+  queue([&](cudaStream_t stream) {
+    return cuda_status(cudaMemsetAsync(data, 0, bytes, stream), "filling with zeros");
+  });
 }
-void CudaBackend::split(const SplitArgs&) {
-  TNL_CHECK(false);
+
+Status CudaBackend::product_onto(MatmulForm form, double alpha, const Matrix& a, const Matrix& b,
+                                 double beta, const Matrix& c, const Matrix& out,
+                                 cudaStream_t stream) {
+  if (out.rows == 0 || out.cols == 0) return {};
+  const bool few_rows = form == MatmulForm::kNT && a.rows <= cuda::kMostGemvRows &&
+                        c.dtype == a.dtype && c.data == out.data;
+  if (a.rows == 0 || a.cols == 0) return cuda::scale(beta, out, stream);
+  if (few_rows) return cuda::gemv(alpha, a, b, beta, out, stream);
+  TNL_ASSIGN(cuda::Matmul* const matmul, products());
+  if (b.dtype == a.dtype) return matmul->run(form, alpha, a, b, beta, c, out, stream);
+  const auto bytes = static_cast<std::size_t>(b.rows * b.cols * dtype_size(a.dtype));
+  TNL_ASSIGN(void* const memory, scratch(bytes));
+  const Matrix widened = Matrix::contiguous(memory, a.dtype, b.rows, b.cols);
+  TNL_TRY(cuda::convert(b, widened, stream));
+  return matmul->run(form, alpha, a, widened, beta, c, out, stream);
 }
-void CudaBackend::split_backward(const SplitArgs&, const Matrix&, const Matrix&) {
-  TNL_CHECK(false);
+
+void CudaBackend::matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b,
+                         double beta, const Matrix& c) {
+  queue([&](cudaStream_t stream) { return product_onto(form, alpha, a, b, beta, c, c, stream); });
 }
-void CudaBackend::norm_gate(GateKind, const Matrix&, const Matrix&, double, const Matrix&) {
-  TNL_CHECK(false);
+
+void CudaBackend::matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
+                              const Matrix& c) {
+  if (a.rows <= cuda::kMostGemvRows || residual.row_stride != c.row_stride) {
+    Backend::matmul_onto(residual, a, b, c);
+    return;
+  }
+  queue([&](cudaStream_t stream) {
+    return product_onto(MatmulForm::kNT, 1.0, a, b, 1.0, residual, c, stream);
+  });
 }
-void CudaBackend::norm_gate_backward(GateKind, const Matrix&, const Matrix&, const Matrix&, double,
-                                     const Matrix&, const Matrix&) {
-  TNL_CHECK(false);
+
+void CudaBackend::embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
+                        const Matrix& out) {
+  queue([&](cudaStream_t stream) { return cuda::embed(table, ids.data(), scale, out, stream); });
 }
-void CudaBackend::product(const Matrix&, const Matrix&, const Matrix&) {
-  TNL_CHECK(false);
+
+void CudaBackend::embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids,
+                                 double scale, std::int64_t skip_id, const Matrix& d_table) {
+  queue([&](cudaStream_t stream) -> Status {
+    TNL_ASSIGN(void* const memory, scratch(cuda::embed_backward_workspace(d_out.rows)));
+    return cuda::embed_backward(d_out, ids.data(), scale, skip_id, d_table, memory, stream);
+  });
 }
-void CudaBackend::product_backward(const Matrix&, const Matrix&, const Matrix&, const Matrix&,
-                                   const Matrix&) {
-  TNL_CHECK(false);
+
+void CudaBackend::srmsnorm(const Matrix& x, double eps, const Matrix& y) {
+  queue([&](cudaStream_t stream) { return cuda::srmsnorm(x, eps, y, stream); });
 }
-void CudaBackend::cross_entropy(const Matrix&, std::span<const std::int32_t>, double,
-                                std::span<double>) {
-  TNL_CHECK(false);
+
+void CudaBackend::srmsnorm_backward(const Matrix& x, const Matrix& dy, double eps, bool accumulate,
+                                    const Matrix& dx, const Matrix& y) {
+  queue([&](cudaStream_t stream) {
+    return cuda::srmsnorm_backward(x, dy, eps, accumulate, dx, y, stream);
+  });
 }
-void CudaBackend::adamw(const AdamWArgs&) {
-  TNL_CHECK(false);
+
+void CudaBackend::split(const SplitArgs& args) {
+  queue([&](cudaStream_t stream) { return cuda::split(args, stream); });
 }
-double CudaBackend::sum_of_squares(std::span<const float>) {
-  TNL_CHECK(false);
-  return 0;
+
+void CudaBackend::split_backward(const SplitArgs& args, const Matrix& d_projection,
+                                 const Matrix& d_theta) {
+  queue([&](cudaStream_t stream) -> Status {
+    TNL_ASSIGN(void* const memory, scratch(cuda::split_backward_workspace(args)));
+    return cuda::split_backward(args, d_projection, d_theta, memory, stream);
+  });
+}
+
+void CudaBackend::norm_gate(GateKind kind, const Matrix& o, const Matrix& u, double eps,
+                            const Matrix& y) {
+  queue([&](cudaStream_t stream) { return cuda::norm_gate(kind, o, u, eps, y, stream); });
+}
+
+void CudaBackend::norm_gate_backward(GateKind kind, const Matrix& o, const Matrix& u,
+                                     const Matrix& dy, double eps, const Matrix& d_o,
+                                     const Matrix& d_u, const Matrix& y) {
+  queue([&](cudaStream_t stream) {
+    return cuda::norm_gate_backward(kind, o, u, dy, eps, d_o, d_u, y, stream);
+  });
+}
+
+void CudaBackend::product(const Matrix& a, const Matrix& b, const Matrix& y) {
+  queue([&](cudaStream_t stream) { return cuda::product(a, b, y, stream); });
+}
+
+void CudaBackend::product_backward(const Matrix& a, const Matrix& b, const Matrix& dy,
+                                   const Matrix& da, const Matrix& db, const Matrix& y) {
+  queue([&](cudaStream_t stream) { return cuda::product_backward(a, b, dy, da, db, y, stream); });
+}
+
+void CudaBackend::cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
+                                double d_scale, std::span<double> losses) {
+  queue([&](cudaStream_t stream) {
+    return cuda::cross_entropy(logits, targets.data(), d_scale, losses.data(), stream);
+  });
+}
+
+void CudaBackend::adamw(const AdamWArgs& args) {
+  queue([&](cudaStream_t stream) { return cuda::adamw(args, stream); });
+}
+
+double CudaBackend::sum_of_squares(std::span<const float> values) {
+  double result = std::numeric_limits<double>::quiet_NaN();
+  const auto count = static_cast<std::int64_t>(values.size());
+  queue([&](cudaStream_t stream) -> Status {
+    constexpr std::size_t kSumBytes = 256;
+    TNL_ASSIGN(void* const memory, scratch(kSumBytes + cuda::sum_of_squares_workspace(count)));
+    auto* sum = static_cast<double*>(memory);
+    TNL_TRY(cuda::sum_of_squares(values.data(), count, sum, static_cast<char*>(memory) + kSumBytes,
+                                 stream));
+    TNL_TRY(
+        cuda_status(cudaMemcpyAsync(&result, sum, sizeof(result), cudaMemcpyDeviceToHost, stream),
+                    "fetching a sum"));
+    return cuda_status(cudaStreamSynchronize(stream), "summing squares");
+  });
+  return failed_.ok() ? result : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace tnl

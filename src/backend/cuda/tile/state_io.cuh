@@ -7,16 +7,16 @@
 
 namespace tnl::cuda {
 
-template <int kKeyTiles>
-__device__ __forceinline__ float4* slot_of(const SweepParams& params, int slot, int value_tile,
+template <int kKeyTiles, class Params>
+__device__ __forceinline__ float4* slot_of(const Params& params, int slot, int value_tile,
                                            int value_tiles, int thread) {
   constexpr std::int64_t kVectors = kKeyTiles * 8 * 128;
   return params.slots + (std::int64_t{slot} * value_tiles + value_tile) * kVectors + thread;
 }
 
 // Calls body(register, pointer) for every element of the caller's state this thread owns.
-template <int kKeyTiles, class Lane, class Body>
-__device__ __forceinline__ void for_each_element(const StateView& view, const SweepCall& call,
+template <int kKeyTiles, class Call, class Lane, class Body>
+__device__ __forceinline__ void for_each_element(const StateView& view, const Call& call,
                                                  const WorkItem& item, int value_tile,
                                                  const Lane& at, Body body) {
   const int value = value_tile * kTile + 16 * at.warp + at.group;
@@ -36,10 +36,10 @@ __device__ __forceinline__ void for_each_element(const StateView& view, const Sw
 }
 
 // Returns whether the state enters undecayed at the first token.
-template <int kKeyTiles, class Lane>
-__device__ __forceinline__ bool load_state(float (&s)[32 * kKeyTiles], const SweepParams& params,
-                                           const SweepCall& call, const WorkItem& item,
-                                           int value_tile, const Lane& at) {
+template <int kKeyTiles, class Params, class Call, class Lane>
+__device__ __forceinline__ bool load_state(float (&s)[32 * kKeyTiles], const Params& params,
+                                           const Call& call, const WorkItem& item, int value_tile,
+                                           const Lane& at) {
 #pragma unroll
   for (int i = 0; i < 32 * kKeyTiles; ++i) s[i] = 0.f;
   if (item.state_in == kCallerState) {
@@ -63,10 +63,10 @@ __device__ __forceinline__ bool load_state(float (&s)[32 * kKeyTiles], const Swe
   return false;
 }
 
-template <int kKeyTiles, class Lane>
-__device__ __forceinline__ void store_state(float (&s)[32 * kKeyTiles], const SweepParams& params,
-                                            const SweepCall& call, const WorkItem& item,
-                                            float decay, int value_tile, const Lane& at) {
+template <int kKeyTiles, class Params, class Call, class Lane>
+__device__ __forceinline__ void store_state(float (&s)[32 * kKeyTiles], const Params& params,
+                                            const Call& call, const WorkItem& item, float decay,
+                                            int value_tile, const Lane& at) {
   if (item.state_out == kCallerState) {
     // An empty sequence hands its state through: nothing entered, nothing decays.
     const bool through = item.tokens == 0 && call.state_enters_undecayed;
