@@ -247,7 +247,7 @@ def packing(bench, out, summary):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--tnl", default="build/tnl")
-    parser.add_argument("--heads", type=int, default=8, help="of the operator's shapes")
+    parser.add_argument("--heads", type=int, default=4, help="of the operator's shapes")
     parser.add_argument("--python", help="a Python with PyTorch")
     parser.add_argument("--text", type=pathlib.Path, help="a plain text file to pack")
     parser.add_argument("--tokenizer", type=pathlib.Path, nargs="*", default=[])
