@@ -117,6 +117,7 @@ nlohmann::json to_json(const Measurement& result, double peak) {
            {{"kernel", result.plan.kernel},
             {"chunk", result.plan.chunk},
             {"value_slice", result.plan.value_slice},
+            {"segments", result.plan.segments},
             {"tasks", result.plan.tasks},
             {"workspace_bytes", result.plan.workspace_bytes}}}};
 }

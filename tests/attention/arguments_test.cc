@@ -307,11 +307,11 @@ TEST(AttentionPlanning, SlicesValuesForIdleThreads) {
 // Where columns do not suffice, time is cut too; not for two threads and columns for both, nor
 // where segments would be short.
 TEST(AttentionPlanning, CutsTimeForIdleThreads) {
-  std::vector<float> memory(16), log_decay = {-0.01f};
+  std::vector<float> memory(16), log_decay = {0.0f};
   const auto segments = [&](int threads, std::int64_t tokens, bool batch_invariant = false) {
     AttentionArgs args;
     args.q = args.k = args.v = args.o =
-        TensorView::contiguous(memory.data(), DType::kF32, {1, tokens, 1, 32});
+        TensorView::contiguous(memory.data(), DType::kF32, {1, tokens, 1, 128});
     args.log_decay = log_decay;
     DeviceProperties device = kDevice;
     device.threads = threads;
