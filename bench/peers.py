@@ -83,13 +83,14 @@ def measure(chunk_simple_gla, shape, repeat, flush):
 def load(checkout):
     """chunk_simple_gla and its version, without what else the package would import."""
     root = pathlib.Path(checkout).resolve()
+    found = re.search(r'__version__ = "([^"]+)"', (root / "fla" / "__init__.py").read_text())
+    version = found.group(1) if found else "unknown"
     for name in ("fla", "fla.ops"):
         package = types.ModuleType(name)
         package.__path__ = [str(root.joinpath(*name.split(".")))]
+        package.__version__ = version
         sys.modules[name] = package
-    version = re.search(r'__version__ = "([^"]+)"', (root / "fla" / "__init__.py").read_text())
-    module = importlib.import_module("fla.ops.simple_gla.chunk")
-    return module.chunk_simple_gla, version.group(1) if version else "unknown"
+    return importlib.import_module("fla.ops.simple_gla.chunk").chunk_simple_gla, version
 
 
 def keep_share(share, shares):

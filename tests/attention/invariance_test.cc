@@ -10,8 +10,9 @@ namespace tnl::test {
 namespace {
 
 double bound_of(const Variant& variant) {
-  if (variant.dtype == DType::kBF16) return 2.9e-3;
-  if (variant.dtype == DType::kF16) return 3.8e-4;
+  // Two results, each with its own rounding.
+  if (variant.dtype == DType::kBF16) return 3.4e-3;
+  if (variant.dtype == DType::kF16) return 4.3e-4;
   if (variant.on_gpu) return 1e-5;
   return variant.dtype == DType::kF64 ? 1e-13 : 2e-6;
 }

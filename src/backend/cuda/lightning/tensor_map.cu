@@ -35,7 +35,7 @@ Status encode_operand(const AttentionProblem& problem, const AttentionOperand& o
   const bool packed = !problem.cu_seqlens.empty();
   const std::int64_t tokens = packed ? problem.cu_seqlens[problem.sequences] : problem.tokens;
   const std::int64_t batches = packed ? 1 : problem.sequences;
-  if (tokens == 0) return {};  // no block will look at it
+  if (tokens == 0 || batches == 0 || problem.heads == 0) return {};  // no block will look at it
   // The stride of an axis of length 1 is free; any legal one will do.
   const auto stride = [](std::int64_t length, std::int64_t elements) {
     return static_cast<cuuint64_t>(length > 1 ? 2 * elements : 16);
