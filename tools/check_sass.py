@@ -3,9 +3,10 @@
 written before the wait that covers it. ptxas reuses the registers of A operands while the tensor
 cores still read them unless the source keeps them alive (ptx::wgmma_pin); nothing else tells.
 
-    tools/check_sass.py OBJECT...        (needs cuobjdump on the path)
+    tools/check_sass.py OBJECT...        (CUOBJDUMP names the program; else it is on the path)
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def main(paths):
     failed = instances = 0
     for path in paths:
         text = subprocess.run(
-            ["cuobjdump", "-sass", path], capture_output=True, text=True, check=True
+            [os.environ.get("CUOBJDUMP", "cuobjdump"), "-sass", path], capture_output=True, text=True, check=True
         ).stdout
         for part in text.split("Function : ")[1:]:
             name, *lines = part.split("\n")

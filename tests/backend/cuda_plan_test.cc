@@ -303,15 +303,6 @@ TEST(CudaPlan, NamesWhatIsWrong) {
   EXPECT_NE(message(o).find("batch_invariant"), std::string::npos);
 }
 
-TEST(CudaPlan, OtherDevicesAndTypesTakeTheGeneralKernel) {
-  Call call = call_of({2, 1000, 4, 128, 128});
-  DeviceLimits limits;
-  limits.capability = 80;
-  EXPECT_EQ(plan_attention(call.problems, limits)->launches[0].kernel, Kernel::kGeneral);
-  call.problems[0].dtype = DType::kF32;
-  EXPECT_EQ(plan_attention(call.problems, {})->launches[0].kernel, Kernel::kGeneral);
-}
-
 // Blocks that run at once share the bandwidth; a second wave costs its own time.
 TEST(CudaPlan, CostModelCountsWaves) {
   const DeviceLimits limits;
