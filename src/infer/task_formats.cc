@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "core/json.h"
+#include "core/printable.h"
 #include "core/try.h"
 #include "infer/csv.h"
 #include "infer/task.h"
@@ -235,7 +236,7 @@ Result<Items> mmlu(const fs::path& path) {
                      invalid_argument(fmt::format(
                          "found {} fields that end in \"{}\", expected a question, four choices "
                          "and the right one, 0 to 3 or A to D",
-                         fields.size(), std::string(answer.substr(0, 20)))));
+                         fields.size(), printable(answer, 20))));
     }
     TaskItem item;
     item.subject = subject;

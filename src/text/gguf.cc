@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "core/printable.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -162,7 +163,7 @@ Result<GgufMetadata> GgufMetadata::parse(std::string_view file) {
   GgufMetadata metadata;
   for (std::uint64_t i = 0; i < count; ++i) {
     TNL_ASSIGN(const std::string_view name, reader.text("a key"));
-    const std::string key(name.substr(0, 200));
+    const std::string key = printable(name, 200);
     TNL_ASSIGN(const auto type, reader.number<std::uint32_t>(key));
     GgufValue value;
     const bool wanted = key.starts_with("tokenizer.");  // the rest can be anything

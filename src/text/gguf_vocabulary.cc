@@ -7,6 +7,7 @@
 #include <sentencepiece_processor.h>
 
 #include "core/file.h"
+#include "core/printable.h"
 #include "core/try.h"
 #include "text/gguf.h"
 #include "text/sentencepiece.h"
@@ -63,7 +64,7 @@ Result<std::string> convert(std::string_view file, std::optional<bool> dummy_pre
     return invalid_argument(
         fmt::format("tokenizer.ggml.model is \"{}\", expected \"llama\", a SentencePiece BPE "
                     "vocabulary",
-                    kind.substr(0, 60)));
+                    printable(kind)));
   }
   Pieces pieces;
   TNL_TRY(read_pieces(metadata, pieces));

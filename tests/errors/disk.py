@@ -72,13 +72,14 @@ class Place:
         """A run of 40 steps with a checkpoint at step 5 and none behind it."""
         process = subprocess.Popen(self.start(directory, data=data), stderr=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL)
-        while kills.newest_checkpoint(directory) < 5 and process.poll() is None:
+        while process.poll() is None and (kills.newest_checkpoint(directory) < 5 or
+                                          not (directory / "model").exists()):
             time.sleep(0.001)
         process.kill()
         process.wait()
-        for checkpoint in (directory / "checkpoints").glob("step-*"):
-            if checkpoint.name != "step-00000005":
-                shutil.rmtree(checkpoint)
+        for path in [*directory.glob("checkpoints/step-*"), *directory.rglob("*.tmp.*")]:
+            if path.name != "step-00000005":
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         expect(kills.newest_checkpoint(directory) == 5, "a checkpoint at step 5")
 
     def expect_intact(self, directory, what):
