@@ -22,13 +22,13 @@ void add_gpu_options(CLI::App& command, AttentionBenchOptions& options) {
           "force the number of pieces, all heads together; on the CPU of the longest sequence")
       ->group(group);
   command
-      .add_option("--precision", options.plan.precision,
+      .add_option("--operands", options.plan.precision,
                   "force how operands of matrix products are kept: fast, state or precise")
       ->check(CLI::IsMember({"fast", "state", "precise"}))
       ->group(group);
   command
       .add_flag_callback(
-          "--precise", [&options] { options.plan.precision = "precise"; }, "--precision precise")
+          "--precise", [&options] { options.plan.precision = "precise"; }, "--operands precise")
       ->group(group);
   command
       .add_flag("--batch-invariant", options.plan.batch_invariant,

@@ -39,7 +39,7 @@ TEST(TrainConfigJson, KeepsEveryFieldThroughARoundTrip) {
   const test::TemporaryDirectory directory;
   const TrainConfig read =
       take(read_train_config(directory.write("run.json", train_config_json(config))));
-  EXPECT_EQ(index, 27);
+  EXPECT_EQ(index, 28);
   EXPECT_EQ(train_config_json(read), train_config_json(config));
   EXPECT_EQ(read.seed, config.seed);
   EXPECT_EQ(read.learning_rate, config.learning_rate);
