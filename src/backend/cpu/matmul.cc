@@ -6,6 +6,7 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/cpu/rows.h"
+#include "core/signals.h"
 
 // From libgomp, which oneDNN is built on; clang does not find the header of it.
 extern "C" {
@@ -54,6 +55,9 @@ Product Product::cols(std::int64_t first, std::int64_t count) const {
 
 void sgemm(const Product& p) {
   const OneOpenMpThread one_thread;
+  // Some of its kernels keep values below the stack pointer, where the kernel of the operating
+  // system puts the frame of a signal's handler.
+  const SignalsHeld undisturbed;
   const dnnl_status_t status =
       dnnl_sgemm(p.form == MatmulForm::kTN ? 'T' : 'N', p.form == MatmulForm::kNT ? 'T' : 'N',
                  p.c.rows, p.c.cols, p.depth(), p.alpha, static_cast<const float*>(p.a.data),
