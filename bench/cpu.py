@@ -5,7 +5,7 @@
                  --markdown docs/benchmarks/cpu.md --plot docs/benchmarks/constant_speed.svg
 
 Ratios come from one run, the two sides of a comparison in turns. A part whose means are missing is
-left out and named: PyTorch needs an environment (tools/torch_venv.py), packing a text of some
+left out and named: PyTorch needs an environment (tools/install_torch_cpu.py), packing a text of some
 megabytes and a BPE tokenizer. Takes about eight minutes on two cores that do nothing else.
 """
 

@@ -6,7 +6,7 @@ form: what `tnl bench train` is compared with. Same shapes, same operations, fp3
 
 Reads numbers of steps from its input, line by line, and answers each with the seconds of every
 step as JSON, so that a caller can run the two in turns. The first answer is the number of
-parameters. tools/torch_venv.py makes an environment to run it in.
+parameters. tools/install_torch_cpu.py puts PyTorch into an environment to run it in.
 """
 
 import argparse
