@@ -170,6 +170,25 @@ def test_final_state_without_initial_state_gives_gradients(device):
     assert q.grad is None or q.grad.abs().sum() == 0
 
 
+def test_gradients_have_no_gradients(device):
+    q, k, v = (x.requires_grad_() for x in tensors(device, torch.float32))
+    o, _ = tnl.lightning_attention(q, k, v, DECAY)
+    (dq,) = torch.autograd.grad(o.square().sum(), [q], create_graph=True)
+    with pytest.raises(RuntimeError, match="twice"):
+        dq.sum().backward()
+
+
+def test_plain_calls_are_the_registered_operator(device):
+    q, k, v = (x.requires_grad_() for x in tensors(device, torch.float32))
+    o, _ = tnl.lightning_attention(q, k, v, DECAY)
+    direct = torch.autograd.grad(o.square().sum(), [q, k, v])
+    arguments = (q, k, v, torch.tensor(DECAY), 1.0, None, False, None, False)
+    registered, _ = torch.ops.tnl.lightning_attention(*arguments)
+    assert torch.equal(o, registered)
+    for a, b in zip(direct, torch.autograd.grad(registered.square().sum(), [q, k, v])):
+        assert torch.equal(a, b)
+
+
 def test_compiles_in_one_graph(device):
     q, k, v = (x.requires_grad_() for x in tensors(device, torch.float32))
 
