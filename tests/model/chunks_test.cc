@@ -78,7 +78,7 @@ Trained chunked(const Model& model, const OwnedBatch& batch, std::int64_t chunk,
   return result;
 }
 
-// Every tensor, and all of them as one vector. The gradient of an LRPE frequency is a sum of terms
+// Every tensor, and all but the following as one vector. The gradient of an LRPE frequency is a sum of terms
 // that grow with the position and cancel, since scores depend on distances alone: in fp32 it is off
 // by several times more than the others however it is computed.
 void expect_equal(const Model& model, const Trained& found, const Trained& expected,
@@ -93,6 +93,7 @@ void expect_equal(const Model& model, const Trained& found, const Trained& expec
     const bool cancels = model.device().properties().kind == DeviceKind::kCpu &&
                          name.find("theta") != std::string::npos;
     EXPECT_LE(relative_rms(a, b), cancels ? 10 * tolerance : tolerance) << name;
+    if (cancels) continue;
     all_found.insert(all_found.end(), a.begin(), a.end());
     all_expected.insert(all_expected.end(), b.begin(), b.end());
   }
