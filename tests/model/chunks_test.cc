@@ -78,9 +78,9 @@ Trained chunked(const Model& model, const OwnedBatch& batch, std::int64_t chunk,
   return result;
 }
 
-// Every tensor, and all but the following as one vector. The gradient of an LRPE frequency is a sum of terms
-// that grow with the position and cancel, since scores depend on distances alone: in fp32 it is off
-// by several times more than the others however it is computed.
+// Every tensor, and all but the following as one vector. The gradient of an LRPE frequency is a sum
+// of terms that grow with the position and cancel, since scores depend on distances alone: in fp32
+// it is off by several times more than the others however it is computed.
 void expect_equal(const Model& model, const Trained& found, const Trained& expected,
                   double tolerance) {
   EXPECT_EQ(found.loss.targets, expected.loss.targets);
