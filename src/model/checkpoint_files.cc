@@ -113,7 +113,7 @@ Status check_names(const fs::path& directory, const StoredTensors& stored,
   }
   if (tied) expected.insert(kHeadName);  // some writers store the tied head again
   for (const auto& [name, entry] : stored.by_name) {
-    if (!expected.contains(name)) unknown.push_back(name);
+    if (!expected.contains(name)) unknown.push_back(printable(name));
   }
   if (missing.empty() && unknown.empty()) return {};
   std::string message = directory.string() + ": the tensors do not fit config.json:";
