@@ -221,7 +221,7 @@ class Run:
         pace = len(waiting) * self.o.batch_tokens / stretch
         numbers = torch.stack([row for _, _, row in waiting]).tolist()
         for i, ((step, rate, _), (loss, norm)) in enumerate(zip(waiting, numbers)):
-            line = {"step": step, "loss": loss, "learning_rate": rate, "gradient_norm": norm,
+            line = {"step": step, "tokens": self.o.batch_tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm,
                     "tokens_per_second": round(pace),
                     "seconds": round(seconds + stretch * (i + 1) / len(waiting), 3)}
             if i + 1 == len(waiting):
