@@ -4,7 +4,7 @@
 
     bench/learning.py data --train books_*.txt.zst --held-out valid.txt.zst --tokenizer FILE -o joined
     bench/learning.py run --data joined --output results --contexts 4096,512,32768
-    bench/learning.py report --results results --markdown learning.md --plots FOLDER
+    bench/learning.py report --results results --markdown docs/benchmarks/learning.md
 
 `run` tries some learning rates for both at the first context, briefly and all at once on the GPU, then
 trains each with its best one at every context, one run after the other with the GPU to itself. What is
@@ -12,14 +12,17 @@ done lies in the output directory at once: a run that is cut off loses only what
 """
 
 import argparse
+import datetime
 import json
-import os
+import math
 import pathlib
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+
+from learning_report import report
 
 HERE = pathlib.Path(__file__).resolve().parent
 MODELS = ("tnl", "llama")
@@ -48,6 +51,19 @@ class Runs:
     def say(self, what):
         print(f"{time.time() - self.started:6.1f} s  {what}", flush=True)
 
+    def describe(self):
+        """What the page says about all runs."""
+        import torch
+
+        o = self.o
+        index = json.loads((pathlib.Path(o.data) / "index.json").read_text())
+        counts = {split: index["splits"][split]["tokens"] for split in ("train", "heldout")}
+        self.about = {
+            "device": torch.cuda.get_device_name() if o.device == "cuda" else "CPU",
+            "date": str(datetime.date.today()), "torch": torch.__version__, "preset": o.preset,
+            "data": f"{o.about_data}, {counts['train'] / 1e6:.1f} M tokens to train on",
+            "warmup_steps": o.warmup_steps, "eval_tokens": o.eval_tokens, "parameters": {}}
+
     def start(self, name, model, context, rate, steps, evaluations):
         o = self.o
         every = max(1, steps // evaluations)
@@ -67,9 +83,11 @@ class Runs:
         """metrics.jsonl under the run's name, with a first line about it."""
         run = self.work / name
         lines = read_lines(run / "metrics.jsonl")
+        settings = json.loads((run / "run.json").read_text())
         about = {"model": model, "context": context, "learning_rate": rate,
-                 "batch_tokens": self.o.batch_tokens, "settings": json.loads(
-                     (run / "run.json").read_text())}
+                 "batch_tokens": self.o.batch_tokens, "settings": settings}
+        self.about["parameters"][model] = settings.get("parameters") or count_parameters(run)
+        (self.output / "about.json").write_text(json.dumps(self.about, indent=1) + "\n")
         text = "\n".join(json.dumps(line) for line in [about, *lines]) + "\n"
         (self.output / f"{name}.jsonl").write_text(text)
         shutil.rmtree(run)
@@ -103,6 +121,7 @@ class Runs:
 
     def run(self):
         o = self.o
+        self.describe()
         rates = {"tnl": o.tnl_rates[0], "llama": o.llama_rates[0]}
         if o.sweep_tokens:
             rates = self.sweep(o.contexts[0])
@@ -118,6 +137,14 @@ class Runs:
                 else:
                     self.keep(name, model, context, rates[model])
         shutil.rmtree(self.work)
+
+
+def count_parameters(run):
+    """From the header of the safetensors file of a run's model."""
+    with open(run / "model" / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items()
+               if name != "__metadata__")
 
 
 def read_lines(path):
@@ -153,12 +180,18 @@ def main():
     runs.add_argument("--warmup-steps", type=int, default=100)
     runs.add_argument("--evaluations", type=int, default=12)
     runs.add_argument("--eval-tokens", type=int, default=1 << 19)
+    runs.add_argument("--about-data", default="see the command", help="a few words for the page")
     runs.add_argument("--seed", type=int, default=1)
     runs.add_argument("--tnl-rates", type=numbers(float), default=[3e-3])
     runs.add_argument("--llama-rates", type=numbers(float), default=[3e-3])
     runs.add_argument("--sweep-tokens", type=int, default=0,
                       help="of each learning rate tried at the first context; 0: take the first")
     runs.set_defaults(call=lambda o: Runs(o).run())
+    page = commands.add_parser("report", help="write the page and its pictures")
+    page.add_argument("--results", required=True, help="the output of `run`")
+    page.add_argument("--markdown", required=True, help="pictures are written beside it")
+    page.add_argument("--notes", help="a file of text to end the page with")
+    page.set_defaults(call=report)
     arguments = parser.parse_args()
     arguments.call(arguments)
 
