@@ -1,4 +1,4 @@
-// Lightning attention on the CPU: chunked, one task a (sequence, head, slice of V).
+// Lightning attention on the CPU: chunked, one task a (sequence, few heads, slice of V).
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,7 @@ struct Cut {
 std::int64_t segment_tokens(std::int64_t longest, const Cut& cut);
 
 // What attention() needs for such a problem: a table of decays for each head, the scratch of each
-// thread and the states between segments.
+// thread, the states between its turns and those between segments.
 std::size_t attention_workspace(const std::string& kernel, const AttentionProblem& problem,
                                 const Cut& cut, int threads);
 
