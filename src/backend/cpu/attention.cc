@@ -72,21 +72,6 @@ std::int64_t longest_sequence(const AttentionProblem& problem) {
 constexpr std::int64_t kTurn = 512;
 constexpr std::int64_t kMostHeads = 8;
 
-// Heads of a task, which takes them in turns: as many as leave the last thread done no later.
-std::int64_t heads_of_task(const AttentionProblem& problem, const Cut& cut, int threads) {
-  const std::int64_t longest = longest_sequence(problem);
-  if (longest <= kTurn) return 1;
-  const std::int64_t slices = (problem.value_dim + cut.value_slice - 1) / cut.value_slice;
-  const std::int64_t pieces = problem.sequences * slices * cut.segments;  // of one head
-  const auto last_done = [&](std::int64_t heads) {
-    const std::int64_t tasks = pieces * ((problem.heads + heads - 1) / heads);
-    return (tasks + threads - 1) / threads * heads;
-  };
-  std::int64_t heads = std::min(kMostHeads, problem.heads);
-  while (heads > 1 && last_done(heads) > last_done(1)) --heads;
-  return heads;
-}
-
 // Powers no chunk of this call reaches are left 0.
 void fill_powers(const AttentionProblem& problem, std::int64_t chunk, float* powers) {
   const std::int64_t stride = powers_stride(chunk);
@@ -369,6 +354,20 @@ std::int64_t attention_panel(const std::string& kernel) {
 
 std::int64_t segment_tokens(std::int64_t longest, const Cut& cut) {
   return round_up((longest + cut.segments - 1) / cut.segments, cut.chunk);
+}
+
+std::int64_t heads_of_task(const AttentionProblem& problem, const Cut& cut, int threads) {
+  const std::int64_t longest = longest_sequence(problem);
+  if (longest <= kTurn) return 1;
+  const std::int64_t slices = (problem.value_dim + cut.value_slice - 1) / cut.value_slice;
+  const std::int64_t pieces = problem.sequences * slices * cut.segments;  // of one head
+  const auto last_done = [&](std::int64_t heads) {
+    const std::int64_t tasks = pieces * ((problem.heads + heads - 1) / heads);
+    return (tasks + threads - 1) / threads * heads;
+  };
+  std::int64_t heads = std::min(kMostHeads, problem.heads);
+  while (heads > 1 && last_done(heads) > last_done(1)) --heads;
+  return heads;
 }
 
 std::size_t attention_workspace(const std::string& kernel, const AttentionProblem& problem,
