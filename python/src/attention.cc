@@ -24,17 +24,35 @@ struct Settings {
   std::vector<std::int64_t> cu_seqlens;
   bool reverse;
 
-  Settings(nb::handle decay, double scale_, nb::handle lengths, bool reverse_)
+  Settings(nb::handle decay, nb::handle scale_, nb::handle lengths, nb::handle reverse_)
       : log_decay(read_decay(decay)),
-        scale(scale_),
+        scale(read_number("scale", scale_)),
         cu_seqlens(read_integers("cu_seqlens", lengths)),
-        reverse(reverse_) {
+        reverse(read_flag("reverse", reverse_)) {
     if (!lengths.is_none() && cu_seqlens.empty()) {
       throw nb::value_error("cu_seqlens: found no offset, expected N + 1, the first of them 0");
     }
   }
   bool packed() const { return !cu_seqlens.empty(); }
 };
+
+// The library's names of arguments that are called otherwise here.
+void check_call(const Status& status) {
+  if (status.ok()) return;
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"state_in:", "initial_state:"}, {"d_state_out:", "d_final_state:"}};
+  std::string text = status.message();
+  for (const auto& [theirs, ours] : kNames) {
+    if (text.starts_with(theirs)) text.replace(0, theirs.size(), ours);
+  }
+  raise(Status(status.code(), text));
+}
+
+template <class T>
+T take_call(Result<T> result) {
+  check_call(result.status());
+  return std::move(result).value();
+}
 
 void check_place(const char* name, const TorchTensor& x, const TorchTensor& q) {
   if (!x.given() || x.place == q.place) return;
@@ -45,6 +63,9 @@ void check_place(const char* name, const TorchTensor& x, const TorchTensor& q) {
 
 void check_rank(const char* name, const TorchTensor& x, int rank, const char* axes) {
   if (x.view.rank == rank) return;
+  if (!x.given()) {
+    throw nb::value_error((std::string(name) + ": found None, expected a tensor " + axes).c_str());
+  }
   throw nb::value_error((std::string(name) + ": found " + std::to_string(x.view.rank) +
                          " dimensions, expected " + std::to_string(rank) + ": " + axes)
                             .c_str());
@@ -74,7 +95,6 @@ struct Inputs {
         k(read_rows("k", k_)),
         v(read_rows("v", v_)),
         state(read_contiguous("initial_state", state_)) {
-    if (!q.given()) throw nb::value_error("q: found None, expected a tensor [B, T, H, K]");
     check_rank("q", q, 4, "[B, T, H, K]");
     check_rank("k", k, 4, "[B, T, H, K]");
     check_rank("v", v, 4, "[B, T, H, V]");
@@ -147,7 +167,7 @@ SharedPlan plan_for(const Key& key, const Make& make) {
     const std::lock_guard lock(mutex);
     if (const auto found = plans->find(key.bytes()); found != plans->end()) return found->second;
   }
-  const auto plan = std::make_shared<const AttentionPlan>(take(make()));
+  const auto plan = std::make_shared<const AttentionPlan>(take_call(make()));
   const std::lock_guard lock(mutex);
   if (plans->size() >= kMostPlans) plans->clear();
   plans->emplace(key.bytes(), plan);
@@ -173,16 +193,18 @@ class Workspace {
 };
 
 nb::tuple forward(const Settings& settings, nb::handle q, nb::handle k, nb::handle v,
-                  nb::handle initial_state, bool output_final_state) {
+                  nb::handle initial_state, nb::handle output_final_state) {
+  const bool with_final_state = read_flag("output_final_state", output_final_state);
   const Inputs in(settings, q, k, v, initial_state);
   const KeepCurrentGpu keep(in.q.place);
-  const Device& device = device_at(in.q.place);
+  SharedDevice& shared = device_at(in.q.place);
+  const Device& device = shared.device;
   const TorchTensor o = new_like(in.v);
   AttentionArgs args = in.arguments(settings);
   args.o = view_of(o, settings);
   TorchTensor state_out;
   state_out.object = nb::none();
-  if (output_final_state) {
+  if (with_final_state) {
     const auto packed = static_cast<std::int64_t>(settings.cu_seqlens.size()) - 1;
     state_out = new_tensor({settings.packed() ? packed : in.q.view.shape[0], in.q.view.shape[2],
                             in.q.view.shape[3], in.v.view.shape[3]},
@@ -195,10 +217,10 @@ nb::tuple forward(const Settings& settings, nb::handle q, nb::handle k, nb::hand
   const Stream stream = current_stream(in.q.place);
   Status status;
   {
-    const nb::gil_scoped_release release;
+    const Working working(shared);
     status = attention_forward(args, *plan, workspace.address(), device, stream);
   }
-  check(status);
+  check_call(status);
   return nb::make_tuple(o.object, state_out.object);
 }
 
@@ -206,7 +228,8 @@ nb::tuple backward(const Settings& settings, nb::handle d_o, nb::handle d_final_
                    nb::handle k, nb::handle v, nb::handle initial_state) {
   const Inputs in(settings, q, k, v, initial_state);
   const KeepCurrentGpu keep(in.q.place);
-  const Device& device = device_at(in.q.place);
+  SharedDevice& shared = device_at(in.q.place);
+  const Device& device = shared.device;
   const TorchTensor d_out = read_rows("d_o", d_o);
   const TorchTensor d_state_out = read_contiguous("d_final_state", d_final_state);
   check_place("d_o", d_out, in.q);
@@ -232,15 +255,15 @@ nb::tuple backward(const Settings& settings, nb::handle d_o, nb::handle d_final_
   const Stream stream = current_stream(in.q.place);
   Status status;
   {
-    const nb::gil_scoped_release release;
+    const Working working(shared);
     status = attention_backward(args, gradients, *plan, workspace.address(), device, stream);
   }
-  check(status);
+  check_call(status);
   return nb::make_tuple(dq.object, dk.object, dv.object, d_state_in.object);
 }
 
 nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_decay,
-                nb::handle state_, double scale, nb::handle state_slots) {
+                nb::handle state_, nb::handle scale, nb::handle state_slots) {
   const TorchTensor q = read_rows("q", q_), k = read_rows("k", k_), v = read_rows("v", v_);
   const TorchTensor state = read_tensor("state", state_);
   check_rank("q", q, 3, "[N, H, K]");
@@ -253,7 +276,8 @@ nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_deca
   const std::vector<float> decay = read_decay(log_decay);
   const std::vector<std::int64_t> slots = read_integers("state_slots", state_slots);
   const KeepCurrentGpu keep(q.place);
-  const Device& device = device_at(q.place);
+  SharedDevice& shared = device_at(q.place);
+  const Device& device = shared.device;
   const TorchTensor o = new_like(v);
   AttentionStepArgs args;
   args.q = q.view;
@@ -261,16 +285,16 @@ nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_deca
   args.v = v.view;
   args.o = o.view;
   args.log_decay = decay;
-  args.scale = static_cast<float>(scale);
+  args.scale = static_cast<float>(read_number("scale", scale));
   args.state = state.view;
   args.state_slots = slots;
   const Stream stream = current_stream(q.place);
   Status status;
   {
-    const nb::gil_scoped_release release;
+    const Working working(shared);
     status = attention_step(args, device, {}, stream);
   }
-  check(status);
+  check_call(status);
   return o.object;
 }
 
@@ -279,25 +303,24 @@ nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_deca
 void bind_attention(nb::module_& module) {
   module.def("connect_torch", &connect_torch, nb::arg("torch"), nb::arg("host_copy"),
              nb::arg("exchange") = true);
-  module.def("open_device", [](const std::string& name, int threads) { device_of(name, threads); });
   module.def(
       "is_plain",
       [](nb::handle q, nb::handle k, nb::handle v, nb::handle state) {
-        return is_plain({q, k, v, state});
+        return state.is_none() ? is_plain({q, k, v}) : is_plain({q, k, v, state});
       },
       nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(), nb::arg("state").none());
   nb::class_<Settings>(module, "AttentionSettings",
                        "What a call has beside its tensors, held on the host.")
-      .def(nb::init<nb::handle, double, nb::handle, bool>(), nb::arg("log_decay").none(),
-           nb::arg("scale"), nb::arg("cu_seqlens").none(), nb::arg("reverse"));
+      .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("log_decay").none(),
+           nb::arg("scale").none(), nb::arg("cu_seqlens").none(), nb::arg("reverse").none());
   module.def("attention_forward", &forward, nb::arg("settings"), nb::arg("q").none(),
              nb::arg("k").none(), nb::arg("v").none(), nb::arg("initial_state").none(),
-             nb::arg("output_final_state"));
+             nb::arg("output_final_state").none());
   module.def("attention_backward", &backward, nb::arg("settings"), nb::arg("d_o").none(),
              nb::arg("d_final_state").none(), nb::arg("q").none(), nb::arg("k").none(),
              nb::arg("v").none(), nb::arg("initial_state").none());
   module.def("attention_step", &step, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
-             nb::arg("log_decay").none(), nb::arg("state").none(), nb::arg("scale"),
+             nb::arg("log_decay").none(), nb::arg("state").none(), nb::arg("scale").none(),
              nb::arg("state_slots").none());
 }
 

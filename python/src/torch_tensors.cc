@@ -2,6 +2,7 @@
 
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <mutex>
@@ -60,6 +61,7 @@ struct Torch {
   std::array<nb::object, std::size(kDTypes)> dtypes;
   nb::object names_empty, names_empty_like;  // of keyword arguments
   nb::object data_ptr, shape, stride, dtype, device, type, index, contiguous, requires_grad;
+  nb::object layout, is_nested, is_meta;
   nb::object cpu;
   const dlpack::Exchange* exchange = nullptr;
 };
@@ -112,12 +114,20 @@ std::string text_of(nb::handle object) {
       (std::string(name) + ": found " + found + ", expected " + expected).c_str());
 }
 
-[[noreturn]] void refuse_dtype(const char* name, nb::handle tensor) {
-  refuse(name, text_of(attribute(tensor, torch().dtype)), "float32, bfloat16, float16 or float64");
+constexpr const char* kExpectedDTypes = "float32, bfloat16, float16 or float64";
+
+[[noreturn]] void refuse_dtype(const char* name, nb::handle tensor, const char* expected) {
+  refuse(name, text_of(attribute(tensor, torch().dtype)), expected);
 }
 
-[[noreturn]] void refuse_device(const char* name, nb::handle tensor) {
-  refuse(name, "a tensor on " + text_of(attribute(tensor, torch().device)), "cpu or cuda");
+// A tensor whose elements are not in plain memory: sparse, nested, quantized, meta, ...
+[[noreturn]] void refuse_kind(const char* name, nb::handle tensor) {
+  const Torch& t = torch();
+  const bool nested = nb::cast<bool>(attribute(tensor, t.is_nested));
+  refuse(name,
+         "a " + (nested ? "nested" : text_of(attribute(tensor, t.layout))) + " tensor of " +
+             text_of(attribute(tensor, t.dtype)) + " on " + text_of(attribute(tensor, t.device)),
+         std::string("a strided one of ") + kExpectedDTypes + " on cpu or cuda");
 }
 
 void set_rank(const char* name, std::int64_t rank, TensorView& view) {
@@ -127,15 +137,14 @@ void set_rank(const char* name, std::int64_t rank, TensorView& view) {
   view.rank = static_cast<int>(rank);
 }
 
-void read_exchange(const char* name, TorchTensor& tensor) {
+void read_exchange(const char* name, TorchTensor& tensor, const char* expected) {
   dlpack::Tensor x;
   if (torch().exchange->tensor_from_object(tensor.object.ptr(), &x) != 0) {
-    const nb::python_error error;
-    refuse(name, std::string("a tensor without plain memory (") + error.what() + ")",
-           "a dense one on cpu or cuda");
+    PyErr_Clear();
+    refuse_kind(name, tensor.object);
   }
   if (x.device_type != dlpack::kCpu && x.device_type != dlpack::kCuda) {
-    refuse_device(name, tensor.object);
+    refuse_kind(name, tensor.object);
   }
   tensor.place = {x.device_type == dlpack::kCuda ? DeviceKind::kCuda : DeviceKind::kCpu,
                   x.device_id};
@@ -143,7 +152,7 @@ void read_exchange(const char* name, TorchTensor& tensor) {
   for (const DTypeName& dtype : kDTypes) {
     if (dtype.code == x.code && dtype.bits == x.bits && x.lanes == 1) found = &dtype;
   }
-  if (found == nullptr) refuse_dtype(name, tensor.object);
+  if (found == nullptr) refuse_dtype(name, tensor.object, expected);
   TensorView& view = tensor.view;
   view.data = static_cast<char*>(x.data) + x.byte_offset;
   view.dtype = found->dtype;
@@ -154,11 +163,11 @@ void read_exchange(const char* name, TorchTensor& tensor) {
   }
 }
 
-void read_attributes(const char* name, TorchTensor& tensor) {
+void read_attributes(const char* name, TorchTensor& tensor, const char* expected) {
   const Torch& t = torch();
   const nb::object device = attribute(tensor.object, t.device);
   const auto type = nb::cast<std::string>(attribute(device, t.type));
-  if (type != "cpu" && type != "cuda") refuse_device(name, tensor.object);
+  if (type != "cpu" && type != "cuda") refuse_kind(name, tensor.object);
   tensor.place = {DeviceKind::kCpu, 0};
   if (type == "cuda") {
     tensor.place = {DeviceKind::kCuda, nb::cast<int>(attribute(device, t.index))};
@@ -171,15 +180,14 @@ void read_attributes(const char* name, TorchTensor& tensor) {
     view.dtype = kDTypes[i].dtype;
     known = true;
   }
-  if (!known) refuse_dtype(name, tensor.object);
+  if (!known) refuse_dtype(name, tensor.object, expected);
   nb::object shape, stride, address;
   try {
     shape = attribute(tensor.object, t.shape);
     stride = call_method(t.stride, tensor.object);
     address = call_method(t.data_ptr, tensor.object);
-  } catch (const nb::python_error& error) {
-    refuse(name, std::string("a tensor without plain memory (") + error.what() + ")",
-           "a dense one on cpu or cuda");
+  } catch (const nb::python_error&) {
+    refuse_kind(name, tensor.object);
   }
   view.data = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(address));
   set_rank(name, static_cast<std::int64_t>(nb::len(shape)), view);
@@ -189,7 +197,17 @@ void read_attributes(const char* name, TorchTensor& tensor) {
   }
 }
 
-TorchTensor read(const char* name, nb::object object) {
+// Where there are no elements, strides may be anything.
+TensorView without_gaps(TensorView view) {
+  std::int64_t stride = 1;
+  for (int axis = view.rank - 1; axis >= 0; --axis) {
+    view.stride[axis] = stride;
+    stride *= std::max<std::int64_t>(view.shape[axis], 1);
+  }
+  return view;
+}
+
+TorchTensor read(const char* name, nb::object object, const char* expected = kExpectedDTypes) {
   TorchTensor tensor;
   tensor.object = std::move(object);
   if (tensor.object.is_none()) return tensor;
@@ -197,11 +215,12 @@ TorchTensor read(const char* name, nb::object object) {
     refuse(name, std::string("a ") + Py_TYPE(tensor.object.ptr())->tp_name, "a torch.Tensor");
   }
   if (torch().exchange != nullptr) {
-    read_exchange(name, tensor);
+    read_exchange(name, tensor, expected);
   } else {
-    read_attributes(name, tensor);
+    read_attributes(name, tensor, expected);
   }
   if (tensor.view.rank == 0) refuse(name, "a tensor of no dimensions", "at least 1");
+  if (tensor.view.elements() == 0) tensor.view = without_gaps(tensor.view);
   return tensor;
 }
 
@@ -228,8 +247,14 @@ nb::object dtype_object(DType dtype) {
 
 // A tensor of one axis on the host, of `dtype`.
 TorchTensor read_host(const char* name, nb::handle tensor, DType dtype) {
-  TorchTensor x = read(name, nb::borrow(tensor));
+  constexpr const char* kIntegers = "int64 or int32";
+  const char* const expected = dtype == DType::kI64 ? kIntegers : kExpectedDTypes;
+  TorchTensor x = read(name, nb::borrow(tensor), expected);
   if (x.view.rank != 1) refuse(name, std::to_string(x.view.rank) + " dimensions", "1");
+  const bool integers = x.view.dtype == DType::kI64 || x.view.dtype == DType::kI32;
+  if (dtype == DType::kI64 && !integers) {
+    refuse_dtype(name, tensor, expected);
+  }
   if (x.place.kind == DeviceKind::kCpu && x.view.dtype == dtype && is_contiguous(x.view)) return x;
   return read(name, call(torch().host_copy, {tensor.ptr(), dtype_object(dtype).ptr()}));
 }
@@ -280,6 +305,9 @@ void connect_torch(nb::module_ module, nb::object host_copy, bool exchange) {
   t.index = name("index");
   t.contiguous = name("contiguous");
   t.requires_grad = name("requires_grad");
+  t.layout = name("layout");
+  t.is_nested = name("is_nested");
+  t.is_meta = name("is_meta");
   t.cpu = module.attr("device")("cpu");
   if (exchange) t.exchange = exchange_of(t.tensor_type);
   connected = &t;
@@ -295,7 +323,8 @@ bool is_plain(std::initializer_list<nb::handle> tensors) {
   const Torch& t = torch();
   for (const nb::handle x : tensors) {
     const auto* type = reinterpret_cast<PyObject*>(Py_TYPE(x.ptr()));
-    if (type != t.tensor_type.ptr() && type != t.parameter_type.ptr() && !x.is_none()) return false;
+    if (type != t.tensor_type.ptr() && type != t.parameter_type.ptr()) return false;
+    if (attribute(x, t.is_meta).is(Py_True)) return false;
   }
   return call(t.transforms, {}).is_none() && nb::cast<int>(call(t.dispatch_modes, {})) == 0;
 }
@@ -381,7 +410,19 @@ std::vector<std::int64_t> read_integers(const char* name, nb::handle integers) {
   return values;
 }
 
-const Device& device_at(Place place) {
+double read_number(const char* name, nb::handle number) {
+  const double value = PyFloat_AsDouble(number.ptr());
+  if (value != -1.0 || PyErr_Occurred() == nullptr) return value;
+  PyErr_Clear();
+  refuse(name, std::string("a ") + Py_TYPE(number.ptr())->tp_name, "a number");
+}
+
+bool read_flag(const char* name, nb::handle flag) {
+  if (PyBool_Check(flag.ptr()) || PyLong_Check(flag.ptr())) return nb::cast<bool>(nb::bool_(flag));
+  refuse(name, std::string("a ") + Py_TYPE(flag.ptr())->tp_name, "True or False");
+}
+
+SharedDevice& device_at(Place place) {
   const int threads = place.kind == DeviceKind::kCpu ? nb::cast<int>(call(torch().threads, {})) : 0;
   return device_of(describe(place), threads);
 }

@@ -30,7 +30,8 @@ struct TorchTensor {
 // look for the exchange table.
 void connect_torch(nb::module_ torch, nb::object host_copy, bool exchange);
 
-// Whether nothing but autograd looks on: no transform, no mode, no subclass.
+// Whether these are tensors with memory and nothing but autograd looks on: no transform, no mode,
+// no subclass.
 bool is_plain(std::initializer_list<nb::handle> tensors);
 bool is_tensor(nb::handle object);
 
@@ -47,9 +48,11 @@ TorchTensor new_tensor(std::initializer_list<std::int64_t> shape, DType dtype, P
 // Numbers the host reads: a tensor of one axis on any device, or a sequence of Python numbers.
 std::vector<float> read_decay(nb::handle log_decay);
 std::vector<std::int64_t> read_integers(const char* name, nb::handle integers);
+double read_number(const char* name, nb::handle number);
+bool read_flag(const char* name, nb::handle flag);
 
 // The device of the library for tensors there.
-const Device& device_at(Place place);
+SharedDevice& device_at(Place place);
 // The stream of that GPU PyTorch queues its work on.
 Stream current_stream(Place place);
 

@@ -12,6 +12,7 @@ from typing import Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from tnl import _core
 
@@ -70,7 +71,7 @@ def lightning_attention(
     if torch._C._is_any_autocast_enabled():
         q, k, v = _autocast(q, k, v)
     settings = _core.AttentionSettings(log_decay, scale, cu_seqlens, reverse)
-    if torch.is_grad_enabled() and (
+    if forward_ad._current_level >= 0 or torch.is_grad_enabled() and (
         q.requires_grad
         or k.requires_grad
         or v.requires_grad
@@ -100,16 +101,44 @@ def lightning_attention_step(
     Returns:
         o [N, H, V].
     """
-    if torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad):
-        raise ValueError(
-            "q, k, v: found tensors that require a gradient, expected none: a step has no backward "
-            "pass (call it under torch.no_grad())"
-        )
+    for name, x in (("q", q), ("k", k), ("v", v), ("state", state)):
+        _check_tensor(name, x)
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"{name}: found a tensor that requires a gradient, expected one that does not: a "
+                "step has no backward pass (call it under torch.no_grad())"
+            )
     if torch.compiler.is_compiling() or not _core.is_plain(q, k, v, state):
+        if state_slots is not None and not isinstance(state_slots, Tensor):
+            state_slots = torch.tensor(list(state_slots), dtype=torch.int64)
         return torch.ops.tnl.lightning_attention_step(
             q, k, v, _decay_tensor(log_decay), state, float(scale), state_slots
         )
+    if not state.is_inference():
+        _written(state)
     return _core.attention_step(q, k, v, log_decay, state, scale, state_slots)
+
+
+def _check_tensor(name: str, x) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name}: found a {type(x).__name__}, expected a torch.Tensor")
+
+
+# Autograd counts what is written in place.
+_written = getattr(torch.autograd.graph, "increment_version", lambda x: None)
+
+
+def _no_gradients(ctx, *_):
+    raise RuntimeError(
+        "lightning_attention: its gradients have no gradients of their own (found a backward pass "
+        "through a backward pass, as create_graph=True prepares it)"
+    )
+
+
+def _no_forward_mode(ctx, *_):
+    raise NotImplementedError(
+        "lightning_attention: found a derivative in forward mode (jvp), expected reverse mode"
+    )
 
 
 class LightningAttention(torch.autograd.Function):
@@ -124,21 +153,26 @@ class LightningAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, d_o, d_final_state):
-        if torch.is_grad_enabled():  # create_graph: results that raise when they are derived
-            return _derived_once(ctx, d_o, d_final_state)
-        return LightningAttention._gradients(ctx, d_o, d_final_state)
+        call = _Once.apply if torch.is_grad_enabled() else _run_backward  # create_graph or not
+        return (None, None) + call(ctx.settings, d_o, d_final_state, *ctx.saved_tensors)
+
+    jvp = staticmethod(_no_forward_mode)
+
+
+def _run_backward(settings, d_o, d_final_state, q, k, v, initial_state):
+    if d_o is None:
+        d_o = torch.zeros_like(v, memory_format=torch.contiguous_format)
+    return _core.attention_backward(settings, d_o, d_final_state, q, k, v, initial_state)
+
+
+class _Once(torch.autograd.Function):
+    """The gradients where somebody may want theirs: they raise when they are derived."""
 
     @staticmethod
-    def _gradients(ctx, d_o, d_final_state):
-        q, k, v, initial_state = ctx.saved_tensors
-        if d_o is None:
-            d_o = torch.zeros_like(v, memory_format=torch.contiguous_format)
-        return (None, None) + _core.attention_backward(
-            ctx.settings, d_o, d_final_state, q, k, v, initial_state
-        )
+    def forward(ctx, *inputs):
+        return _run_backward(*inputs)
 
-
-_derived_once = torch.autograd.function.once_differentiable(LightningAttention._gradients)
+    backward = staticmethod(_no_gradients)
 
 
 def _registered(
@@ -147,21 +181,25 @@ def _registered(
     """The same through the dispatcher, for whatever looks on: a compiler, a transform, a mode, a
     subclass of Tensor. It costs the host some 50 us more a call."""
     for name, x in (("q", q), ("k", k), ("v", v), ("initial_state", initial_state)):
-        if not isinstance(x, Tensor) and not (x is None and name == "initial_state"):
-            raise ValueError(f"{name}: found a {type(x).__name__}, expected a torch.Tensor")
+        if not (x is None and name == "initial_state"):
+            _check_tensor(name, x)
     q, k, v = _autocast(q, k, v)
     if cu_seqlens is not None and not isinstance(cu_seqlens, Tensor):
         cu_seqlens = torch.tensor(list(cu_seqlens), dtype=torch.int64)
-    o, final_state = torch.ops.tnl.lightning_attention(
+    arguments = (
         q, k, v, _decay_tensor(log_decay), float(scale), initial_state, output_final_state,
         cu_seqlens, reverse,
     )
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        o, final_state = torch.ops.tnl.lightning_attention(*arguments)
+    else:
+        o, final_state = _Transformed.apply(*arguments)
     return o, (final_state if output_final_state else None)
 
 
 def _autocast(q: Tensor, k: Tensor, v: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     kind = q.device.type
-    if torch.is_autocast_enabled(kind) and q.dtype != torch.float64:
+    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind) and q.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(kind)
         return q.to(dtype), k.to(dtype), v.to(dtype)
     return q, k, v
@@ -186,8 +224,6 @@ class _HostCopies:
         self._copies = {}
 
     def __call__(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        if dtype == torch.int64 and (x.is_floating_point() or x.is_complex()):
-            raise ValueError(f"found {x.dtype}, expected int32 or int64")
         # Inference tensors count no versions; they are read anew.
         if x.device.type == "cpu" or x.is_inference():
             return x.detach().to("cpu", dtype).contiguous()
@@ -244,6 +280,9 @@ def _state_dtype(q: Tensor) -> torch.dtype:
 def _forward_fake(
     q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse
 ):
+    for name, x in (("k", k), ("v", v), ("initial_state", initial_state)):
+        if x is not None and x.device != q.device:
+            raise ValueError(f"{name}: found a tensor on {x.device}, expected {q.device} as q is")
     shape = _state_shape(q, v, cu_seqlens) if output_final_state else (0,)
     return torch.empty_like(v, memory_format=torch.contiguous_format), q.new_empty(
         shape, dtype=_state_dtype(q)
@@ -270,9 +309,9 @@ def _save(ctx, inputs, output):
     ctx.scale, ctx.reverse, ctx.output_final_state = scale, reverse, output_final_state
 
 
-def _gradients(ctx, d_o, d_final_state):
+def _gradients(ctx, d_o, d_final_state, call=torch.ops.tnl.lightning_attention_backward):
     q, k, v, log_decay, initial_state, cu_seqlens = ctx.saved_tensors
-    dq, dk, dv, d_state = torch.ops.tnl.lightning_attention_backward(
+    dq, dk, dv, d_state = call(
         d_o,
         d_final_state if ctx.output_final_state else None,
         q, k, v,
@@ -288,3 +327,41 @@ def _gradients(ctx, d_o, d_final_state):
 torch.library.register_autograd(
     "tnl::lightning_attention", _gradients, setup_context=_save, lib=_LIBRARY
 )
+
+
+torch.library.register_autograd(
+    "tnl::lightning_attention_backward", _no_gradients, lib=_LIBRARY
+)
+
+
+class _Transformed(torch.autograd.Function):
+    """The registered operator under torch.func: grad, jacrev, and vmap, one call an element."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs):
+        return torch.ops.tnl.lightning_attention(*inputs)
+
+    setup_context = staticmethod(_save)
+
+    @staticmethod
+    def backward(ctx, d_o, d_final_state):
+        return _gradients(ctx, d_o, d_final_state, _TransformedBackward.apply)
+
+    jvp = staticmethod(_no_forward_mode)
+
+
+class _TransformedBackward(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs):
+        return torch.ops.tnl.lightning_attention_backward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    backward = staticmethod(_no_gradients)
+    jvp = staticmethod(_no_forward_mode)
