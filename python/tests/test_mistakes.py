@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import shutil
 import threading
 
 import pytest
@@ -211,16 +212,16 @@ def test_many_threads():
     assert not wrong
 
 
-def test_sessions_in_many_threads(data):
+def test_sessions_in_many_threads(data, tmp_path):
     def text(session):
         session.feed([1, 2, 3, 4])
         return session.logits()
 
-    directory = str(data / "tnl-a")
-    try:
-        sessions = [tnl.Session.open(directory) for _ in range(4)]
-    except (ValueError, OSError) as error:
-        pytest.skip(str(error))
+    place = tmp_path / "model"
+    shutil.copytree(data / "tnl-a", place)
+    (place / "tnl_tokenizer.json").write_text('{"kind": "bytes"}')
+    directory = str(place)
+    sessions = [tnl.Session.open(directory) for _ in range(4)]
     expected, found = text(tnl.Session.open(directory)), {}
     threads = [
         threading.Thread(target=lambda i=i: found.update({i: text(sessions[i])})) for i in range(4)
