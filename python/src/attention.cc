@@ -116,7 +116,7 @@ struct Inputs {
     args.k = view_of(k, settings);
     args.v = view_of(v, settings);
     args.log_decay = settings.log_decay;
-    args.scale = static_cast<float>(settings.scale);
+    args.scale = settings.scale;
     args.direction = settings.reverse ? Direction::kReverse : Direction::kForward;
     args.cu_seqlens = settings.cu_seqlens;
     args.state_in = state.view;
@@ -285,7 +285,7 @@ nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_deca
   args.v = v.view;
   args.o = o.view;
   args.log_decay = decay;
-  args.scale = static_cast<float>(read_number("scale", scale));
+  args.scale = read_number("scale", scale);
   args.state = state.view;
   args.state_slots = slots;
   const Stream stream = current_stream(q.place);
