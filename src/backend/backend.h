@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -87,6 +88,14 @@ struct TimingOptions {
   bool graph = false;  // a GPU replays it as a recorded graph: no host work in between
 };
 
+// The memory of a GPU since it was opened.
+struct MemoryUse {
+  std::size_t allocated = 0;  // by this program: allocate() and the backend's own pieces
+  // By what the driver has free: the same with the code of kernels and libraries, and with whatever
+  // other programs have taken meanwhile.
+  std::size_t taken = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -105,6 +114,16 @@ class Backend {
   virtual Result<void*> allocate(std::size_t bytes, const char* purpose) = 0;
   // Waits for the work that may still use it. nullptr is nothing.
   virtual void free(void* data) = 0;
+  // Memory of the host that a device copies from and to at its full speed; nothing is in it.
+  virtual Result<void*> allocate_host(std::size_t bytes, const char* purpose) = 0;
+  virtual void free_host(void* data) = 0;
+  // Nothing where a device does not count it.
+  virtual Result<std::optional<MemoryUse>> memory_use() { return std::optional<MemoryUse>(); }
+  // What the backend comes to take by itself in training with passes of `tokens` tokens over rows of
+  // `width`.
+  virtual MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const {
+    return static_cast<void>(tokens), static_cast<void>(width), MemoryUse();
+  }
   virtual Status upload(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status download(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status synchronize() = 0;

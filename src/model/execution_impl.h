@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/transfer_buffer.h"
 #include "core/record_stack.h"
 #include "core/try.h"
 #include "model/activations.h"
@@ -57,13 +58,15 @@ struct ChunkCarry {
   ModelState state;           // at the start of the chunk
   ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk
   RecordStack starts;         // the states at the starts of the chunks to go back over
-  std::vector<std::byte> record;
+  TransferBuffer record;      // one of them on its way
 };
 
 // [total, width] seen as [total, heads, width / heads].
 TensorView by_head(const Matrix& matrix, std::int64_t heads);
 
 struct Execution::Impl {
+  ActivationPlan activation_plan() const;
+
   Impl(const Model& the_model, const Limits& the_limits)
       : model(the_model), limits(the_limits), backend(the_model.device().backend()) {}
 
@@ -98,24 +101,31 @@ struct Execution::Impl {
     return {};
   }
 
-  // begin() has been called with the same batch and links.
-  Result<LossSum> forward_backward(const TokenBatch& batch, const StateLinks& links,
-                                   double loss_scale, Gradients& gradients);
+  // begin() has been called with the same batch and links. On a GPU the work is only queued.
+  Status forward_backward(const TokenBatch& batch, const StateLinks& links, double loss_scale,
+                          Gradients& gradients);
+  // The losses of the pass, once it is done.
+  Result<LossSum> fetch_loss(const TokenBatch& batch);
   Status backward(const ModelWeights& gradients);
-  LossSum sum_of_losses(const TokenBatch& batch) const;
   Status token_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
-  // Gradients of the attention's operands into d_operands.q, k, v.
-  Status run_attention_backward(std::int64_t layer, AttentionCall& call,
-                                const SplitArgs& d_operands);
+  Status run_attention_backward(std::int64_t layer, AttentionCall& call);
+  // Where the gradients of the attention's operands go.
+  struct OperandGradients {
+    Matrix q, k, v;
+  };
+  OperandGradients operand_gradients(std::int64_t layer) const;
+  AttentionGradients attention_gradients(std::int64_t layer, const AttentionCall& call) const;
+  // What the operator needs for a pass full of sequences of this length.
+  Result<std::size_t> planned_workspace(std::int64_t length);
   void channel_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
   Status head_backward(double loss_scale, const ModelWeights& gradients);
 
   Status check_training() const;
   Status prepare_carry();  // makes `carry` at the first long batch
   Status forward_chunk(const Chunk& chunk, const TokenBatch& batch);
+  // fetch_start: the newest of carry->starts comes to carry->record while the device works.
   Result<LossSum> chunk_gradients(const Chunk& chunk, const TokenBatch& batch, double loss_scale,
-                                  Gradients& gradients);
-  Status restore_start();
+                                  Gradients& gradients, bool fetch_start);
 
   Matrix rows(const Matrix& matrix) const { return matrix.row_block(0, tokens); }
   const ModelConfig& config() const { return model.config(); }

@@ -269,13 +269,7 @@ Result<Execution> Execution::create(const Model& model, const Limits& limits) {
                                         dtype_name(model.dtype()),
                                         dtype_name(impl->backend.compute_dtype())));
   }
-  const ActivationPlan plan{.dtype = impl->backend.compute_dtype(),
-                            .tokens = limits.tokens,
-                            .sequences = limits.sequences,
-                            .training = limits.training,
-                            .recompute = limits.recompute,
-                            .on_gpu = model.device().properties().kind == DeviceKind::kCuda};
-  TNL_TRY(place_activations(model.config(), plan, model.device(), impl->a));
+  TNL_TRY(place_activations(model.config(), impl->activation_plan(), model.device(), impl->a));
   TNL_ASSIGN(impl->inputs, TokenMemory::create(model.device(), limits.tokens));
   for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
     impl->log_decay.push_back(model.config().log_decay(layer));

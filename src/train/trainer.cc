@@ -57,18 +57,10 @@ Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model master,
 
 Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model master,
                                 const std::filesystem::path& run) {
-  constexpr std::size_t kMebibyte = std::size_t{1} << 20;
   // The passes read the parameters as they store activations; on the CPU that is the master itself.
   TNL_ASSIGN(const Model model, convert_model(master, master.device().backend().compute_dtype()));
   TNL_ASSIGN(Gradients gradients, Gradients::create(model));
-  TNL_ASSIGN(Execution execution,
-             Execution::create(
-                 model, {.tokens = tokens_per_pass(config),
-                         .sequences = tokens_per_pass(config),
-                         .training = true,
-                         .recompute = recompute_of(config),
-                         .state_memory = static_cast<std::size_t>(config.state_memory) * kMebibyte,
-                         .state_directory = run}));
+  TNL_ASSIGN(Execution execution, Execution::create(model, execution_limits(config, run)));
   TNL_ASSIGN(Optimizer optimizer,
              Optimizer::create(model.device(), optimizer_tensors(master, model, gradients),
                                optimizer_options(config)));
