@@ -3,7 +3,7 @@
 its picture, with the same-size PyTorch models beside it where a script that trains them is given.
 
     bench/train_table.py --out docs/benchmarks/training_h100.md [--plot docs/benchmarks/gpu_speed.svg]
-        [--tnl build/tnl] [--notes FILE]    text that ends the page
+        [--tnl build/tnl]
         [--peer-script FILE] [--peer-python PYTHON]    prints lines "tnl ... T1024: 116500 tok/s ...";
                          --size, --tokens, --lengths and --kinds are given to it
         [--json FILE]    keep what was measured; --from FILE writes the page from it again
@@ -11,7 +11,8 @@ its picture, with the same-size PyTorch models beside it where a script that tra
                          lengths, memory, 1b-peers, small
         [--seconds N]    start no further command after so many
 
-The page is written anew after every command, so that a run that is cut short keeps what it has.
+The page is written anew after every command, so that a run that is cut short keeps what it has; what
+the page says from "## What bounds it" on stays.
 """
 
 import argparse
@@ -28,6 +29,7 @@ SMALL, LARGE = "0.4B", "1B"
 MODELS = {SMALL: ["--preset", "385m", "--untied", "--no-lrpe"],
           LARGE: ["--preset", "1b", "--untied", "--no-lrpe"]}
 TOKENS = {SMALL: 32768, LARGE: 16384}
+NOTES = "## What bounds it"
 CHUNK = 32768
 LONG = 4194304
 SHORT_TO_LONG = [1024 << i for i in range(10)]  # to 512K
@@ -272,8 +274,9 @@ def write(args, found):
         return
     drawn = plot(args, found)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(render(found, args.plot.name if drawn else None,
-                               args.notes.read_text() if args.notes else ""))
+    before = args.out.read_text() if args.out.exists() else ""
+    notes = before[before.index(NOTES):] if NOTES in before else ""
+    args.out.write_text(render(found, args.plot.name if drawn else None, notes))
 
 
 def main():
@@ -281,7 +284,6 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--plot", type=pathlib.Path)
-    parser.add_argument("--notes", type=pathlib.Path)
     parser.add_argument("--tnl", default="build/tnl")
     parser.add_argument("--peer-script")
     parser.add_argument("--peer-python", default=sys.executable)

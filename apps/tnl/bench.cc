@@ -135,9 +135,10 @@ void add_train_bench(CLI::App& bench) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
       ->capture_default_str();
   command
-      ->add_option("--sequence-chunk", options->sequence_chunk,
-                   "tokens of a pass: steps of more take several, and sequences of more are trained "
-                   "exactly, chunk by chunk; 0: a step is one pass")
+      ->add_option(
+          "--sequence-chunk", options->sequence_chunk,
+          "tokens of a pass: steps of more take several, and sequences of more are trained "
+          "exactly, chunk by chunk; 0: a step is one pass")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
       ->capture_default_str();
   command

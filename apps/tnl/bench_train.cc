@@ -92,8 +92,8 @@ Model random_model(const ModelConfig& config, const Device& device) {
 // For passes of `tokens` tokens in sequences of any length.
 Execution::Limits limits_of(const TrainBenchOptions& options) {
   const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
-  const std::int64_t pass = options.sequence_chunk > 0 ? options.sequence_chunk
-                                                       : std::max(options.tokens, longest);
+  const std::int64_t pass =
+      options.sequence_chunk > 0 ? options.sequence_chunk : std::max(options.tokens, longest);
   TrainConfig settings;
   settings.recompute = options.recompute;
   return {.tokens = pass,

@@ -29,7 +29,8 @@ struct PlotOptions {
 
 constexpr std::int64_t kMostJson = std::int64_t{1} << 24;
 
-// What `tnl bench train` or `tnl bench generate` printed with --json; a "name" in it is the curve's.
+// What `tnl bench train` or `tnl bench generate` printed with --json; a "name" in it is the
+// curve's.
 SpeedCurve read_speed(const std::string& path) {
   const auto refuse = [&](const std::string& what) {
     throw Exit{kExitBadInput, fmt::format("{}: {}, expected what tnl bench train or tnl bench "

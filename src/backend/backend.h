@@ -18,6 +18,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "attention_problem.h"
 #include "core/thread_pool.h"
@@ -94,6 +95,7 @@ struct MemoryUse {
   // By what the driver has free: the same with the code of kernels and libraries, and with whatever
   // other programs have taken meanwhile.
   std::size_t taken = 0;
+  std::size_t free = 0;  // now
 };
 
 class Backend {
@@ -119,8 +121,8 @@ class Backend {
   virtual void free_host(void* data) = 0;
   // Nothing where a device does not count it.
   virtual Result<std::optional<MemoryUse>> memory_use() { return std::optional<MemoryUse>(); }
-  // What the backend comes to take by itself in training with passes of `tokens` tokens over rows of
-  // `width`.
+  // What the backend comes to take by itself in training with passes of `tokens` tokens over rows
+  // of `width`.
   virtual MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const {
     return static_cast<void>(tokens), static_cast<void>(width), MemoryUse();
   }
@@ -132,6 +134,15 @@ class Backend {
   // on the CPU by the clock.
   virtual Result<double> time(const std::function<Status()>& work,
                               const TimingOptions& options) = 0;
+
+  // What was chosen at run time and decides the bits of results, as text; "" where nothing is.
+  virtual std::string choices() const { return {}; }
+  // From now on it is done as such a text of the same kind of device says. A text that cannot be
+  // used is an error; that of another version of a library is left aside, and the result says
+  // which.
+  virtual Result<std::string> adopt_choices(std::string_view text) {
+    return text.empty() ? std::string() : std::string("another kind of device");
+  }
 
   // to = from, of the same shape; on a GPU also from one dtype to another.
   virtual void copy(const Matrix& from, const Matrix& to) = 0;

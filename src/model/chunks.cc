@@ -142,8 +142,8 @@ Result<LossSum> Execution::loss_and_gradients(const LongBatch& batch, double los
       if (kept_start(chunk)) TNL_TRY(self.carry->state.copy_from(self.carry->record.data()));
       const bool fetch_start = index > first && kept_start(reader.chunk(index - 1));
       TNL_ASSIGN(const TokenBatch tokens, reader.read(chunk));
-      TNL_ASSIGN(const LossSum loss, self.chunk_gradients(chunk, tokens, loss_scale, gradients,
-                                                          fetch_start));
+      TNL_ASSIGN(const LossSum loss,
+                 self.chunk_gradients(chunk, tokens, loss_scale, gradients, fetch_start));
       sum.sum += loss.sum;
       sum.targets += loss.targets;
       TNL_TRY(work.done(chunk, kGradientWork));

@@ -40,8 +40,7 @@ struct AttentionCall {
   ModelState* state_out = nullptr;
   const ModelState* d_state_out = nullptr;
   ModelState* d_state_in = nullptr;
-  // Of each layer: on a GPU they depend on the decays. Those for the backward pass are made when it
-  // first needs them.
+  // Of each layer: on a GPU they depend on the decays. They are made when a layer first needs them.
   std::vector<AttentionPlan> plans, backward_plans;
 
   // Whether plans for one serve the other.
@@ -75,7 +74,7 @@ struct Execution::Impl {
   void set_positions(const TokenBatch& batch, const StateLinks& links);
   // One attention call for all sequences; those with a state of their own at either end go alone.
   std::vector<AttentionCall> make_calls(const TokenBatch& batch, const StateLinks& links) const;
-  Status plan_calls();
+  Result<const AttentionPlan*> forward_plan(std::int64_t layer, AttentionCall& call);
 
   // The layers from the embedding to a.output. Advances the linked states.
   Status run_layers(const TokenBatch& batch, const StateLinks& links);
@@ -83,7 +82,7 @@ struct Execution::Impl {
   void expand(std::int64_t layer);
   void channel_mixer(std::int64_t layer);
   SplitArgs split_args(std::int64_t layer) const;
-  Status run_attention(std::int64_t layer, const AttentionCall& call);
+  Status run_attention(std::int64_t layer, AttentionCall& call);
   AttentionArgs attention_args(std::int64_t layer, const AttentionCall& call) const;
   Status losses_of_output(std::span<double> losses);  // of a.output
 

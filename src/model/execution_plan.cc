@@ -37,10 +37,9 @@ Result<std::size_t> Execution::Impl::planned_workspace(std::int64_t length) {
     for (std::int64_t layer = 0; layer < config().layers; ++layer) {
       const AttentionArgs args = attention_args(layer, call);
       TNL_ASSIGN(const AttentionPlan forward, plan_attention(args, backend.properties()));
-      TNL_ASSIGN(const AttentionPlan backward,
-                 plan_attention_backward(
-                     args, attention_gradients(layer, call),
-                     backend.properties()));
+      TNL_ASSIGN(
+          const AttentionPlan backward,
+          plan_attention_backward(args, attention_gradients(layer, call), backend.properties()));
       most = std::max({most, forward.workspace_bytes, backward.workspace_bytes});
     }
   }
@@ -61,8 +60,7 @@ Result<Execution::Memory> Execution::plan(const ModelConfig& config, const Devic
   memory.activations = planned.a.plan.bytes();
   memory.tokens = TokenMemory::bytes(limits.tokens);
   for (const std::int64_t length : lengths) {
-    TNL_ASSIGN(const std::size_t bytes,
-               planned.planned_workspace(std::min(length, limits.tokens)));
+    TNL_ASSIGN(const std::size_t bytes, planned.planned_workspace(std::min(length, limits.tokens)));
     memory.workspace = std::max(memory.workspace, bytes);
     if (length > limits.tokens) memory.states = 3 * ModelState::bytes_of(config, device, 1);
   }

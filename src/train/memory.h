@@ -16,6 +16,11 @@ Result<std::vector<MemoryItem>> plan_memory(const ModelConfig& config, const Dev
                                             const Execution::Limits& limits,
                                             std::span<const std::int64_t> lengths);
 
+// kUnavailable where a run with these settings does not fit into what the device has free, with
+// what would make it fit.
+Status check_memory(const ModelConfig& model, const TrainConfig& config, const Device& device);
+Status check_memory(const TrainConfig& config, const Device& device);  // of a new run
+
 std::size_t bytes_of(const std::vector<MemoryItem>& items);
 
 }  // namespace tnl

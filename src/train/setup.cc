@@ -108,11 +108,12 @@ Execution::Limits execution_limits(const TrainConfig& config, const std::filesys
           .state_directory = run};
 }
 
-// With whole documents any; and the held-out text is read in chunks of a pass.
+// With whole documents any; the held-out text is read in chunks of a pass; and some documents are
+// much shorter than a sequence may be.
 std::vector<std::int64_t> sequence_lengths(const TrainConfig& config) {
-  const std::int64_t longer_than_a_pass = tokens_per_pass(config) + 1;
-  if (config.whole_documents) return {longer_than_a_pass};
-  return {longer_than_a_pass, config.sequence_length};
+  const std::int64_t pass = tokens_per_pass(config);
+  const std::int64_t usual = config.whole_documents ? pass : config.sequence_length;
+  return {pass + 1, usual, std::max<std::int64_t>(1, usual / 16)};
 }
 
 Recompute recompute_of(const TrainConfig& config) {

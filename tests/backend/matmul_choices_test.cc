@@ -48,7 +48,7 @@ TEST(MatmulChoices, WhatIsWrongIsNamed) {
       {"cublaslt 1 2", "line 1: found 'cublaslt 1 2', expected the version of cuBLASLt"},
       {"cublaslt 1\n\n", "line 2: found '', expected 13 numbers of a matrix product and 8"},
       {"cublaslt 1\n" + product + " 0", "line 2: found '0 1 2 3 4"},
-      {"cublaslt 1\n-" + product, "line 2: found '-0 1 2 3 4"},
+      {"cublaslt 1\n-1" + product, "line 2: found '-10 1 2 3"},
       {"cublaslt 1\n1" + std::string(30, '0'), "line 2: found '1000000"},
       {"cublaslt 1\n" + product + "f0000000000000000", "line 2: found '0 1 2 3 4"},
       {"cublaslt 1\n" + product + "\n" + product, "line 3: found '0 1 2 3 4"},

@@ -17,9 +17,9 @@ constexpr std::string_view kHeading = "cublaslt ";
 // visit(number) for each of a key, in the order of its line.
 template <class Key, class Visitor>
 void visit_key(Key& key, const Visitor& visit) {
-  for (auto* number : {&key.form, &key.rows, &key.cols, &key.depth, &key.stride_a, &key.stride_b,
-                       &key.stride_c, &key.dtype, &key.dtype_c, &key.align_a, &key.align_b,
-                       &key.align_c, &key.reads_c}) {
+  for (auto* number :
+       {&key.form, &key.rows, &key.cols, &key.depth, &key.stride_a, &key.stride_b, &key.stride_c,
+        &key.dtype, &key.dtype_c, &key.align_a, &key.align_b, &key.align_c, &key.reads_c}) {
     visit(*number);
   }
 }
@@ -62,8 +62,8 @@ Result<MatmulChoices> read_choices(std::string_view text) {
     const std::string_view whole = text.substr(0, text.find('\n'));
     std::string_view line = whole;
     const auto refuse = [&](std::string_view expected) {
-      return invalid_argument(fmt::format("line {}: found '{}', expected {}", number,
-                                          printable(whole), expected));
+      return invalid_argument(
+          fmt::format("line {}: found '{}', expected {}", number, printable(whole), expected));
     };
     text.remove_prefix(std::min(text.size(), whole.size() + 1));
     if (number == 1) {

@@ -1,5 +1,5 @@
-// Which algorithm of cuBLASLt each matrix product was given, as text that a checkpoint can keep: the
-// heuristic may choose otherwise another time, and then the bits are others.
+// Which algorithm of cuBLASLt each matrix product was given, as text that a checkpoint can keep:
+// the heuristic may choose otherwise another time, and then the bits are others.
 #pragma once
 
 #include <array>
@@ -15,12 +15,12 @@ namespace tnl::cuda {
 
 // What an algorithm is chosen by.
 struct MatmulKey {
-  std::int64_t form = 0;                                // MatmulForm
-  std::int64_t rows = 0, cols = 0, depth = 0;           // of c; of the sum
+  std::int64_t form = 0;                                  // MatmulForm
+  std::int64_t rows = 0, cols = 0, depth = 0;             // of c; of the sum
   std::int64_t stride_a = 0, stride_b = 0, stride_c = 0;  // elements from row to row
-  std::int64_t dtype = 0, dtype_c = 0;                  // DType of a and b, and of c
-  std::int64_t align_a = 0, align_b = 0, align_c = 0;   // bytes
-  std::int64_t reads_c = 0;                             // 0 or 1
+  std::int64_t dtype = 0, dtype_c = 0;                    // DType of a and b, and of c
+  std::int64_t align_a = 0, align_b = 0, align_c = 0;     // bytes
+  std::int64_t reads_c = 0;                               // 0 or 1
 
   auto operator<=>(const MatmulKey&) const = default;
 };

@@ -99,8 +99,8 @@ Result<void*> CudaBackend::allocate_host(std::size_t bytes, const char* purpose)
   if (bytes == 0) return data;
   if (cudaHostAlloc(&data, bytes, cudaHostAllocDefault) == cudaSuccess) return data;
   cudaGetLastError();  // it is dealt with
-  return unavailable("out of memory: " + mebibytes(bytes) + " of the host that the GPU can reach, for " +
-                     purpose);
+  return unavailable("out of memory: " + mebibytes(bytes) +
+                     " of the host that the GPU can reach, for " + purpose);
 }
 
 void CudaBackend::free_host(void* data) {
@@ -112,8 +112,8 @@ Result<std::optional<MemoryUse>> CudaBackend::memory_use() {
   std::size_t free_bytes = 0, total = 0;
   TNL_TRY(cuda_status(cudaMemGetInfo(&free_bytes, &total), "asking for the GPU's free memory"));
   const std::lock_guard lock(allocations_mutex_);
-  return std::optional(
-      MemoryUse{allocated_, free_when_opened_ - std::min(free_bytes, free_when_opened_)});
+  return std::optional(MemoryUse{
+      allocated_, free_when_opened_ - std::min(free_bytes, free_when_opened_), free_bytes});
 }
 
 Status CudaBackend::upload(void* to, const void* from, std::size_t bytes) {

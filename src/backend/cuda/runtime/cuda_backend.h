@@ -37,6 +37,9 @@ class CudaBackend final : public Backend {
   Status synchronize() override;
   Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
 
+  std::string choices() const override;
+  Result<std::string> adopt_choices(std::string_view text) override;
+
   void copy(const Matrix& from, const Matrix& to) override;
   void zero(void* data, std::size_t bytes) override;
   void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,

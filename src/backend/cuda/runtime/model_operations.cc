@@ -41,8 +41,26 @@ Result<cuda::Matmul*> CudaBackend::products() {
   return matmul_.get();
 }
 
+std::string CudaBackend::choices() const {
+  return matmul_ == nullptr ? std::string() : cuda::write_choices(matmul_->choices());
+}
+
+Result<std::string> CudaBackend::adopt_choices(std::string_view text) {
+  if (text.empty()) return std::string();
+  TNL_ASSIGN(cuda::MatmulChoices chosen, cuda::read_choices(text));
+  TNL_TRY(enter().status());
+  TNL_ASSIGN(cuda::Matmul* const matmul, products());
+  if (chosen.version != matmul->version()) {
+    return "cuBLASLt " + std::to_string(chosen.version) + " in place of " +
+           std::to_string(matmul->version());
+  }
+  TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
+  matmul->adopt(std::move(chosen));
+  return std::string();
+}
+
 MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width) const {
-  constexpr std::size_t kCode = std::size_t{64} << 20;  // of ours and cuBLASLt's, as measured
+  constexpr std::size_t kCode = std::size_t{10} << 20;  // of ours and cuBLASLt's, as measured
   constexpr float kTheta = 0;
   SplitArgs split;
   split.projection.rows = tokens;
@@ -52,7 +70,7 @@ MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width) const
   const std::size_t scratch =
       std::max(cuda::embed_backward_workspace(tokens), cuda::split_backward_workspace(split));
   const std::size_t allocated = cuda::Matmul::kWorkspaceBytes + scratch;
-  return {allocated, allocated + kCode};
+  return {allocated, allocated + kCode, 0};
 }
 
 void CudaBackend::copy(const Matrix& from, const Matrix& to) {
