@@ -13,8 +13,10 @@ namespace tnl::command {
 struct TrainBenchOptions {
   std::string preset = "6m";
   std::vector<std::int64_t> lengths = {512};
-  std::int64_t tokens = 4096;  // of a step
-  int repeat = 5;
+  std::int64_t tokens = 4096;       // of a step
+  std::int64_t sequence_chunk = 0;  // tokens of a pass; 0: a step
+  std::int64_t state_memory = 64;   // MiB
+  int repeat = 5, warm_up = 1;
   std::string recompute = "none";
   bool untied = false, no_lrpe = false, json = false;
   DeviceFlags device;
