@@ -174,7 +174,7 @@ TEST_F(Gguf, DamagedFilesAreRefused) {
   refused(vocabulary.file().bytes(), "SentencePiece refuses the vocabulary");
   vocabulary = {};
   vocabulary.tokens[5 + 65] = "\x01\n";  // a byte piece
-  refused(vocabulary.file().bytes(), "\\x01\\x0A");
+  refused(vocabulary.file().bytes(), "\\x01\\x0a");
   file = SmallVocabulary().file();
   file.uint32("tokenizer.ggml.bos_token_id", 268);
   refused(file.bytes(), "bos_token_id is 268");
