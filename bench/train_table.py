@@ -97,7 +97,7 @@ class Measurement:
         _, output = self.command([self.args.peer_python, "-u", self.args.peer_script, "--size", size,
                                   "--tokens", str(TOKENS[size]), "--lengths", lengths,
                                   "--kinds", self.args.peer_kinds],
-                                 max(self.left(), 1))
+                                 max(min(self.left(), self.args.peer_seconds), 1))
         self.found["peers"][size] = parse_peers(output)
 
     def all(self):
@@ -295,6 +295,7 @@ def main():
     parser.add_argument("--peer-script")
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--peer-lengths")
+    parser.add_argument("--peer-seconds", type=float, default=600)
     parser.add_argument("--peer-kinds", default="tnl,llama")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--from", dest="source", type=pathlib.Path)
