@@ -189,7 +189,7 @@ def write_memory(out, found):
     rows = []
     for name, run in found["runs"].items():
         memory = run.get("memory")
-        if memory:
+        if memory and "taken" in memory:
             rows.append(f"| {RUNS[name][0]} | {run['recompute']} | {run['tokens_per_pass']:,} | "
                         f"{gib(memory['planned'])} | {gib(memory['allocated'])} | {gib(memory['taken'])} | "
                         f"{100 * (memory['taken'] / memory['planned'] - 1):+.1f} % |")
@@ -271,7 +271,7 @@ def render(found, picture, notes):
     write_lengths(out, found, picture)
     write_memory(out, found)
     write_small(out, found)
-    return "\n".join(out) + notes
+    return "\n".join(out) + ("\n" + notes if notes else "")
 
 
 def write(args, found):
