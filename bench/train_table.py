@@ -5,7 +5,7 @@ its picture, with the same-size PyTorch models beside it where a script that tra
     bench/train_table.py --out docs/benchmarks/training_h100.md [--plot docs/benchmarks/gpu_speed.svg]
         [--tnl build/tnl]
         [--peer-script FILE] [--peer-python PYTHON]    prints lines "tnl ... T1024: 116500 tok/s ...";
-                         --size, --tokens, --lengths and --kinds are given to it
+                         --size, --tokens, --lengths and --kinds are given to it, the last two as here
         [--json FILE]    keep what was measured; --from FILE writes the page from it again
         [--parts NAME,...]    some of the parts, in this order: speed (0.4B), 1b, chunks, peers,
                          lengths, memory, 1b-peers, small
@@ -32,16 +32,18 @@ TOKENS = {SMALL: 32768, LARGE: 16384}
 NOTES = "## What bounds it"
 CHUNK = 32768
 LONG = 4194304
-SHORT_TO_LONG = [1024 << i for i in range(10)]  # to 512K
+SHORT_TO_LONG = [1024, 4096, 16384, 65536, 262144, 524288]
+# Steps of many seconds: the first row warms up and is left out.
+ONCE = ["--repeat", "1", "--warm-up", "0"]
 
 # name -> (model, flags of tnl bench train)
 RUNS = {
     "none": (SMALL, ["--tokens", "32768", "--lengths", "1024,4096,16384,32768"]),
     "1b": (LARGE, ["--tokens", "16384", "--lengths", "1024,4096,16384"]),
-    "chunks": (SMALL, ["--tokens", str(CHUNK), "--lengths", f"{CHUNK},{LONG}", "--sequence-chunk",
-                       str(CHUNK), "--state-memory", "4096", "--repeat", "1"]),
-    "lengths": (SMALL, ["--tokens", "524288", "--recompute", "full", "--repeat", "1", "--lengths",
-                        ",".join(map(str, SHORT_TO_LONG))]),
+    "chunks": (SMALL, ["--tokens", str(CHUNK), "--lengths", f"{CHUNK},{CHUNK},{LONG}",
+                       "--sequence-chunk", str(CHUNK), "--state-memory", "4096", *ONCE]),
+    "lengths": (SMALL, ["--tokens", "524288", "--recompute", "full", *ONCE, "--lengths",
+                        ",".join(map(str, [SHORT_TO_LONG[0], *SHORT_TO_LONG]))]),
     "selective": (SMALL, ["--tokens", "32768", "--lengths", "1024,32768", "--recompute",
                           "selective"]),
     "full": (SMALL, ["--tokens", "32768", "--lengths", "1024,32768", "--recompute", "full"]),
@@ -80,17 +82,22 @@ class Measurement:
         model, flags = RUNS[name]
         status, output = self.command([self.args.tnl, "bench", "train", "--device", "cuda", "--json",
                                        *MODELS.get(model, []), *flags], max(self.left(), 1))
-        if status == 0:
-            self.found["runs"][name] = json.loads(output)
+        if status != 0:
+            return
+        run = json.loads(output)
+        run["results"] = run["results"][1 if "--warm-up" in flags else 0:]
+        self.found["runs"][name] = run
 
     def peers(self, name):
         if not self.args.peer_script:
             return
         size = PEERS[name]
-        lengths = "1024,4096,16384,32768" if size == SMALL else "1024,16384"
+        lengths = self.args.peer_lengths or ("1024,4096,16384,32768" if size == SMALL
+                                             else "1024,16384")
         _, output = self.command([self.args.peer_python, "-u", self.args.peer_script, "--size", size,
-                                  "--tokens", str(TOKENS[size]), "--lengths", lengths],
-                                 max(self.left(), 1))
+                                  "--tokens", str(TOKENS[size]), "--lengths", lengths,
+                                  "--kinds", self.args.peer_kinds],
+                                 max(min(self.left(), self.args.peer_seconds), 1))
         self.found["peers"][size] = parse_peers(output)
 
     def all(self):
@@ -182,7 +189,7 @@ def write_memory(out, found):
     rows = []
     for name, run in found["runs"].items():
         memory = run.get("memory")
-        if memory:
+        if memory and "taken" in memory:
             rows.append(f"| {RUNS[name][0]} | {run['recompute']} | {run['tokens_per_pass']:,} | "
                         f"{gib(memory['planned'])} | {gib(memory['allocated'])} | {gib(memory['taken'])} | "
                         f"{100 * (memory['taken'] / memory['planned'] - 1):+.1f} % |")
@@ -264,7 +271,7 @@ def render(found, picture, notes):
     write_lengths(out, found, picture)
     write_memory(out, found)
     write_small(out, found)
-    return "\n".join(out) + notes
+    return "\n".join(out) + ("\n" + notes if notes else "")
 
 
 def write(args, found):
@@ -287,6 +294,9 @@ def main():
     parser.add_argument("--tnl", default="build/tnl")
     parser.add_argument("--peer-script")
     parser.add_argument("--peer-python", default=sys.executable)
+    parser.add_argument("--peer-lengths")
+    parser.add_argument("--peer-seconds", type=float, default=600)
+    parser.add_argument("--peer-kinds", default="tnl,llama")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--from", dest="source", type=pathlib.Path)
     parser.add_argument("--parts", default=",".join(PARTS))
