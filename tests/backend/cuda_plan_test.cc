@@ -281,6 +281,22 @@ TEST(CudaPlan, FillsTheDevice) {
   }
 }
 
+// Two blocks a multiprocessor: a small call is one wave. Neither longer sequences nor states.
+TEST(CudaPlan, SequencesOfOneChunkHaveTheirKernel) {
+  const auto kernel = [](const Shape& s) {
+    const Call call = call_of(s);
+    const Result<Plan> plan = plan_attention(call.problems, {});
+    return plan.ok() ? plan->launches[0].kernel : Kernel::kGeneral;
+  };
+  EXPECT_EQ(kernel({16, 64, 16, 128, 128, 1, false, false, {}}), Kernel::kChunk128);
+  EXPECT_EQ(kernel({16, 40, 16, 96, 128, 1, true, false, {}}), Kernel::kChunk128);
+  EXPECT_EQ(kernel({1, 0, 16, 128, 128, 1, false, false, {64, 0, 7}}), Kernel::kChunk128);
+  EXPECT_NE(kernel({16, 65, 16, 128, 128, 1, false, false, {}}), Kernel::kChunk128);
+  EXPECT_NE(kernel({16, 64, 16, 128, 128, 1, false, true, {}}), Kernel::kChunk128);
+  EXPECT_EQ(sweep_shape(Kernel::kChunk128, Split::kAll, DeviceLimits{}).blocks_per_multiprocessor,
+            2);
+}
+
 TEST(CudaPlan, NamesWhatIsWrong) {
   const Call call = call_of({2, 1000, 4, 128, 128});
   const auto message = [&](const PlanOptions& options) {
@@ -290,6 +306,8 @@ TEST(CudaPlan, NamesWhatIsWrong) {
   PlanOptions o;
   o.kernel = "sweep64";
   EXPECT_NE(message(o).find("found K = 128, expected at most 64"), std::string::npos);
+  o.kernel = "chunk128";
+  EXPECT_NE(message(o).find("sequences of at most 64 tokens"), std::string::npos);
   o.kernel = "fast";
   EXPECT_NE(message(o).find("found 'fast', expected sweep64"), std::string::npos);
   o = {};

@@ -586,6 +586,23 @@ int check_same_bits(const DeviceLimits& limits, int& count) {
                            options(forced(single, "plain", 0, split)));
     }
   }
+  // Sequences of one chunk.
+  for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
+    for (Call call : {Call::kForward, Call::kReverse, Call::kBackward}) {
+      for (auto [K, V] : {std::pair{128, 128}, {72, 200}}) {
+        for (bool packed : {false, true}) {
+          Case c{.name = "", .T = split == Split::kNone ? 37 : 64, .K = K, .V = V, .call = call};
+          if (packed) c.lengths = {1, 0, 63, 64, 5};
+          c.state_in = false;
+          if (call == Call::kBackward && V > 128) continue;
+          ++count;
+          failed += !same_bits("same bits sweep128, chunk128", c, limits,
+                               options(forced("sweep128", "plain", 0, split)),
+                               options(forced("chunk128", "plain", 0, split)));
+        }
+      }
+    }
+  }
   for (const char* segments : {"warm", "carry"}) {
     const Case c{.name = "", .N = 1, .T = 5000, .H = 3};
     const PlanOptions o = forced("sweep128", segments, 40);

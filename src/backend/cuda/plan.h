@@ -33,6 +33,7 @@ enum class Kernel {
   kSweep64Single,   // the same K, one block of one tile: the shortest time a chunk
   kSweep128Single,  //
   kSweep256Single,  //
+  kChunk128,        // K <= 128, sequences of one chunk without a state coming in
   kMma64,           // the same K by mma.sync, for any device from sm_80 on
   kMma128,          //
   kMma256,          //
@@ -41,6 +42,7 @@ enum class Kernel {
   kFma256,          //
   kGeneral,         // any K, V, strides and dtype; token by token
 };
+// The kernels for Hopper, but for kChunk128 of sequences of any length.
 inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
                                      Kernel::kSweep256,       Kernel::kSweep64Single,
                                      Kernel::kSweep128Single, Kernel::kSweep256Single};

@@ -108,15 +108,22 @@ struct StateRows {
   }
 };
 
-// One row of K of `tokens` tokens into shared memory, all of its loads in flight together.
+// One row of K of `tokens` tokens: all of its loads in flight together, then into shared memory.
 template <class T, int kTokens>
-__device__ __forceinline__ void gather(float* to, const T* from, std::int64_t stride, int tokens) {
-  float x[kTokens];
+struct KeyRow {
+  T x[kTokens];
+
+  __device__ __forceinline__ void load(const T* from, std::int64_t stride, int tokens) {
 #pragma unroll
-  for (int t = 0; t < kTokens; ++t) x[t] = t < tokens ? to_float(from[t * stride]) : 0.f;
+    for (int t = 0; t < kTokens; ++t) {
+      if (t < tokens) x[t] = from[t * stride];
+    }
+  }
+  __device__ __forceinline__ void store(float* to, int tokens) const {
 #pragma unroll
-  for (int t = 0; t < kTokens; ++t) to[t] = x[t];
-}
+    for (int t = 0; t < kTokens; ++t) to[t] = t < tokens ? to_float(x[t]) : 0.f;
+  }
+};
 
 // Adds the sums of the rows that the threads hold and writes o.
 template <class T, int kTokens>
@@ -184,6 +191,17 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
   float* keys = reinterpret_cast<float*>(shared);  // [K][k of the tokens, q of the tokens]
   float* replay_keys = keys + K * 2 * kTokens;     // [K][kMostStepTokens]
   float* replay_values = replay_keys + K * kMostStepTokens;  // [kMostStepTokens][4 lanes]
+  // q, k and v are asked for before any of them is waited for: one trip to memory for all.
+  KeyRow<T, kTokens> k, q;
+  KeyRow<T, kReplay ? kMostStepTokens : 1> replay_k;
+  const auto load_keys = [&](int i) {
+    k.load(row_of<T>(p.k, n, 0, head) + i, p.k.stride_token, tokens);
+    q.load(row_of<T>(p.q, n, 0, head) + i, p.q.stride_token, tokens);
+    if constexpr (kReplay) {
+      replay_k.load(row_of<T>(p.replay_k, n, 0, head) + i, p.replay_k.stride_token, replayed);
+    }
+  };
+  if (thread < K) load_keys(thread);
   float4 v[kTokens], sum[kTokens];
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
@@ -192,15 +210,13 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
       v[t] = load_values(row_of<T>(p.v, n, t, head) + column, p.value_scale, p.vector_values);
     }
   }
-  for (int i = thread; i < K; i += kThreads) {
-    float* to = keys + i * 2 * kTokens;
-    gather<T, kTokens>(to, row_of<T>(p.k, n, 0, head) + i, p.k.stride_token, tokens);
-    gather<T, kTokens>(to + kTokens, row_of<T>(p.q, n, 0, head) + i, p.q.stride_token, tokens);
-    if constexpr (kReplay) {
-      gather<T, kMostStepTokens>(replay_keys + i * kMostStepTokens,
-                                 row_of<T>(p.replay_k, n, 0, head) + i, p.replay_k.stride_token,
-                                 replayed);
-    }
+#pragma unroll 1
+  for (int i = thread; i < K;) {
+    k.store(keys + i * 2 * kTokens, tokens);
+    q.store(keys + i * 2 * kTokens + kTokens, tokens);
+    if constexpr (kReplay) replay_k.store(replay_keys + i * kMostStepTokens, replayed);
+    i += kThreads;
+    if (i < K) load_keys(i);
   }
   if constexpr (kReplay) {
     for (int t = row; t < replayed && inside; t += step) {
