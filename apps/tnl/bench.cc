@@ -77,8 +77,9 @@ void add_attention(CLI::App& bench) {
       ->default_str("drawn")
       ->take_last();
   command
-      ->add_option("--pass", options->pass,
-                   "forward, backward or both; on a GPU also step (decoding, BxTxHxK with T up to 8)")
+      ->add_option(
+          "--pass", options->pass,
+          "forward, backward or both; on a GPU also step (decoding, BxTxHxK with T up to 8)")
       ->check(CLI::IsMember({"forward", "backward", "both", "step"}))
       ->capture_default_str();
   command

@@ -81,7 +81,7 @@ std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& li
   }
   if (p.key_dim <= 64) return {Kernel::kSweep64, Kernel::kSweep64Single};
   if (p.key_dim <= 128) {
-    if (one_chunk(p)) return {Kernel::kChunk128, Kernel::kSweep128, Kernel::kSweep128Single};
+    if (one_chunk(p)) return {Kernel::kChunk128};
     return {Kernel::kSweep128, Kernel::kSweep128Single};
   }
   return {Kernel::kSweep256, Kernel::kSweep256Single};
