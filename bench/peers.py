@@ -33,6 +33,7 @@ from triton.runtime.autotuner import Autotuner
 
 FLUSH_BYTES = 256 << 20
 SLOW_SECONDS = 0.05  # what takes longer is repeated three times
+FEW_CONFIGURATIONS = 10  # a kernel that has no more is tuned every time
 
 
 def seconds(work, repeat, flush):
@@ -154,7 +155,7 @@ def tune_quickly(work, quantiles=None, **_):
 
 
 def prepare_tuning(tuned, share=0, shares=1):
-    """Leaves the configurations chosen before, or every `shares`-th one."""
+    """Leaves the configurations chosen before of kernels with many, or every `shares`-th one."""
     for name, kernel in tuned_kernels().items():
         kernel.__dict__.pop("do_bench", None)
         kernel._do_bench = tune_quickly
@@ -167,7 +168,7 @@ def chosen_configurations():
     chosen = {}
     for name, kernel in tuned_kernels().items():
         found = [describe(config) for config in kernel.cache.values()]
-        if found:
+        if found and len(kernel.configs) > FEW_CONFIGURATIONS:
             chosen[name] = [one for i, one in enumerate(found) if one not in found[:i]]
     return chosen
 
@@ -216,6 +217,7 @@ def main():
     parser.add_argument("--tuned", type=pathlib.Path)
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=300, help="start no shape after this time")
+    parser.add_argument("--phase", choices=["compile", "measure", "both"], default="both")
     parser.add_argument("--compile-share", help=argparse.SUPPRESS)
     args = parser.parse_args()
     start = time.time()
@@ -229,7 +231,10 @@ def main():
         prepare_tuning(known, share, shares)
         compile_share(fla, kinds.values())
         return
-    compile_all(args)
+    if args.phase != "measure":
+        compile_all(args)
+    if args.phase == "compile":
+        return
     prepare_tuning(known)
     peers = {"fla": (fla, False)}
     versions = [fla_version]

@@ -192,6 +192,19 @@ inline std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
     for (int i = 0; i < 400; ++i) c.lengths.push_back(i % 97);
     add(c);
   }
+  for (Split split : {Split::kState, Split::kAll}) {
+    Case c{.name = "chunk128",
+           .T = 64,
+           .state_in = false,
+           .decay_out = true,
+           .options = forced("chunk128", "plain", 0, split)};
+    if (split == Split::kAll) c.o_limit = 1.8e-3, c.state_limit = 1e-4;
+    add(c);
+    c.name += " packed reverse";
+    c.call = Call::kReverse;
+    c.lengths = {1, 0, 63, 64, 30};
+    add(c);
+  }
   for (auto [K, V] : {std::pair{16, 64},
                       {96, 96},
                       {40, 200},

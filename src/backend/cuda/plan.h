@@ -70,7 +70,7 @@ struct PlanOptions {
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
   std::optional<Split> split;    // kAll is the precise plan
   bool batch_invariant = false;  // bits of a sequence do not depend on what else is in the batch
-  double horizon_bits = 24;      // a state this many halvings old is taken as forgotten
+  double horizon_bits = 0;       // a state this many halvings old is taken as forgotten; 0: chosen
 };
 
 // A chain of workspace slots: slot j becomes slot j + factor · slot j-1.
