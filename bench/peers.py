@@ -28,8 +28,6 @@ import time
 import types
 
 import torch
-import triton
-from triton.runtime.autotuner import Autotuner
 
 FLUSH_BYTES = 256 << 20
 SLOW_SECONDS = 0.05  # what takes longer is repeated three times
@@ -74,13 +72,18 @@ def package(checkout, *names):
     return root
 
 
-def load_fla(checkout):
+def load(checkout):
+    """fla's chunk_simple_gla and its version."""
     root = package(checkout, "fla", "fla.ops")
     found = re.search(r'__version__ = "([^"]+)"', (root / "fla" / "__init__.py").read_text())
     version = found.group(1) if found else "unknown"
     for name in ("fla", "fla.ops"):
         sys.modules[name].__version__ = version
-    operator = importlib.import_module("fla.ops.simple_gla.chunk").chunk_simple_gla
+    return importlib.import_module("fla.ops.simple_gla.chunk").chunk_simple_gla, version
+
+
+def load_fla(checkout):
+    operator, version = load(checkout)
 
     def call(q, k, v):
         return operator(q, k, v, g_gamma=-first_layer_slopes(q.shape[2]), scale=1.0)[0]
@@ -122,6 +125,8 @@ def measure(call, shape, by_head, repeat, flush):
 
 def tuned_kernels():
     """fla's kernels that are tuned, by name; one may be known in several modules."""
+    from triton.runtime.autotuner import Autotuner
+
     kernels = {}
     for name, module in list(sys.modules.items()):
         if not name.startswith("fla.ops."):
@@ -186,7 +191,7 @@ def compile_all(args):
     shares = min(16, os.cpu_count() or 1)
     start = time.time()
     command = [sys.executable, __file__, "--fla", args.fla, "--shapes", args.shapes]
-    if args.tuned:
+    if getattr(args, "tuned", None):
         command += ["--tuned", str(args.tuned)]
     running = [subprocess.Popen(command + ["--compile-share", f"{share}/{shares}"],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -242,6 +247,8 @@ def main():
         lightning, version = load_lightning(args.la)
         peers["lightning-attention"] = (lightning, True)
         versions.append(version)
+    import triton
+
     versions += [f"PyTorch {torch.__version__}", f"Triton {triton.__version__}"]
 
     torch.manual_seed(0)
