@@ -4,6 +4,7 @@ docs/benchmarks/h100.md, with the peers beside it where a checkout of theirs is 
 
     bench/gpu_table.py --out docs/benchmarks/h100.md --json measured.json [--tnl build/tnl]
         [--fla CHECKOUT] [--la CHECKOUT] [--tuned FILE]   the peers, first (bench/peers.py)
+        [--peers FILE]   or what bench/peers.py measured in the same run
         [--quick]        fewer repetitions and shapes
 
 FILE.json is written after every table: what it holds is not measured again, so that a run that was
@@ -72,7 +73,8 @@ TABLES = [
      ["--slopes", "first"]),
     ("small", "A small call, in a graph", ["16x64x16x128"],
      ["--slopes", "first", "--graph", "--pass", "forward"]),
-    ("decode", "Decode, in a graph", ["1x1x16x128", "64x1x16x128", "256x1x16x128", "64x1x64x128"],
+    ("decode", "Decode, in a graph: T tokens a sequence",
+     ["1x1x16x128", "64x1x16x128", "256x1x16x128", "64x1x64x128", "1x8x16x128", "64x8x16x128"],
      ["--slopes", "first", "--graph", "--step"]),
 ]
 ERROR_SHAPES = ["1x8192x8x128", "1x8192x8x64"]
@@ -99,10 +101,12 @@ def measure(args):
             return
         start = time.time()
         found[group][name] = work()
-        found["seconds"][name] = round(time.time() - start, 1)
+        found["seconds"][f"{group} {name}"] = round(time.time() - start, 1)
         write_file(args.json, json.dumps(found, indent=1))
 
-    if args.fla and not found["peers"]:
+    if args.peers:
+        found["peers"] = json.loads(args.peers.read_text())
+    elif args.fla and not found["peers"]:
         found["peers"] = measure_peers(args)
     bench = [args.tnl, "bench", "attention", "--device", "cuda", "--json", "--repeat",
              "5" if args.quick else str(args.repeat), "--shapes"]
@@ -226,7 +230,8 @@ def write_peers(out, found):
     out.append("\n## Beside what people would otherwise call, same run")
     out.append(f"{peers['versions']}, by `bench/peers.py`; copy "
                f"{peers['copy_gigabytes_per_second']:.0f} GB/s. The target is 4 times faster than "
-               "fla (chunk_simple_gla with g_gamma).\n")
+               "fla (chunk_simple_gla with g_gamma). ThunderKittens and Mamba-2, which need a build of "
+               "their own, were not run.\n")
     out.append("| shape | pass | tnl | " + " | ".join(f"{name}: time, times ours" for name in names) +
                " | at least 4x fla |")
     out.append("|---" * (4 + len(names)) + "|")
@@ -266,6 +271,7 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path)
     parser.add_argument("--json", required=True, type=pathlib.Path)
     parser.add_argument("--tnl", default="build/tnl")
+    parser.add_argument("--peers", type=pathlib.Path)
     parser.add_argument("--fla")
     parser.add_argument("--la")
     parser.add_argument("--tuned")
