@@ -6,11 +6,13 @@ time is up.
 
     bench/peers.py --out peers.json --fla CHECKOUT [--la CHECKOUT] --shapes 4x8192x16x128,...
         [--tuned FILE]  the configurations that fla's tuning chose: read where it is, else written
+                        (default: beside peers.json)
 
 CHECKOUTs are clones of github.com/fla-org/flash-linear-attention and OpenNLPLab/lightning-attention.
-fla's kernels are tuned over some 150 configurations, which would take minutes to compile one after the
-other: as many processes as there are cores compile a share each into Triton's cache before anything
-is timed. Tuning itself takes few repetitions of each. The protocol is that of `tnl bench attention`:
+fla's kernels are tuned over some 150 configurations, which would take minutes to compile one after
+the other, and then again for other numbers of sequences and heads. So they are tuned once, on the first
+shape, with few repetitions of each configuration, and what was chosen is compiled for the others; as many
+processes as there are cores compile a share each into Triton's cache before anything is timed. The protocol is that of `tnl bench attention`:
 median over repetitions, the second-level cache emptied by reading before each, GPU time between two
 events with the host far enough ahead that its own time does not count.
 """
@@ -178,13 +180,30 @@ def chosen_configurations():
     return chosen
 
 
-def compile_share(call, shapes):
-    for _, _, heads, key_dim, value_dim in shapes:
-        q, k, v = (torch.randn(1, 1024, heads, width, device="cuda", dtype=torch.bfloat16)
+def run_once(call, shapes, tokens):
+    """What compiles the kernels: they differ by everything but the number of tokens."""
+    for batch, _, heads, key_dim, value_dim in shapes:
+        q, k, v = (torch.randn(batch, tokens, heads, width, device="cuda", dtype=torch.bfloat16)
                    .requires_grad_() for width in (key_dim, key_dim, value_dim))
         o = call(q, k, v)
         o.backward(torch.randn_like(o))
     torch.cuda.synchronize()
+
+
+def kinds_of(texts):
+    """One shape of each kind that kernels are compiled for."""
+    shapes = [parse_shape(text) for text in texts]
+    return list({(shape[0], *shape[2:]): shape for shape in shapes}.values())
+
+
+def compile_share(call, shapes, tuned, share, shares):
+    """The processes are dealt to the kinds, and those of one kind share its configurations. Before
+    the tuning each takes all kinds: most kernels keep for all of them what they chose for the first.
+    """
+    groups = min(len(shapes), shares) if tuned else 1
+    group = share % groups
+    prepare_tuning(tuned, share // groups, len(range(group, shares, groups)))
+    run_once(call, shapes[group::groups], tokens=256)
 
 
 def compile_all(args):
@@ -199,6 +218,14 @@ def compile_all(args):
     failed = sum(process.wait() != 0 for process in running)
     print(f"compiled in {time.time() - start:.0f} s by {shares} processes, {failed} failed",
           file=sys.stderr, flush=True)
+
+
+def tune(args, call, first):
+    compile_all(types.SimpleNamespace(fla=args.fla, shapes=first))
+    prepare_tuning({})
+    shape = parse_shape(first)
+    run_once(call, [shape], shape[1])
+    replace_file(args.tuned, json.dumps(chosen_configurations(), indent=1) + "\n")
 
 
 def parse_shape(text):
@@ -222,25 +249,22 @@ def main():
     parser.add_argument("--tuned", type=pathlib.Path)
     parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=300, help="start no shape after this time")
-    parser.add_argument("--phase", choices=["compile", "measure", "both"], default="both")
     parser.add_argument("--compile-share", help=argparse.SUPPRESS)
     args = parser.parse_args()
     start = time.time()
     texts = args.shapes.split(",")
-    # One of each number of heads and widths: what the kernels are compiled for.
-    kinds = {tuple(parse_shape(text)[2:]): parse_shape(text) for text in texts}
     fla, fla_version = load_fla(args.fla)
-    known = json.loads(args.tuned.read_text()) if args.tuned and args.tuned.exists() else {}
     if args.compile_share:
         share, shares = map(int, args.compile_share.split("/"))
-        prepare_tuning(known, share, shares)
-        compile_share(fla, kinds.values())
+        known = json.loads(args.tuned.read_text()) if args.tuned else {}
+        compile_share(fla, kinds_of(texts), known, share, shares)
         return
-    if args.phase != "measure":
-        compile_all(args)
-    if args.phase == "compile":
-        return
-    prepare_tuning(known)
+    args.tuned = args.tuned or args.out.with_name("fla_tuned.json")
+    if not args.tuned.exists():
+        tune(args, fla, texts[0])
+        print(f"tuned after {time.time() - start:.0f} s", file=sys.stderr, flush=True)
+    compile_all(args)
+    prepare_tuning(json.loads(args.tuned.read_text()))
     peers = {"fla": (fla, False)}
     versions = [fla_version]
     if args.la:
@@ -276,8 +300,6 @@ def main():
             print(f"{peer} {text}: done after {time.time() - start:.0f} s", file=sys.stderr,
                   flush=True)
             replace_file(args.out, json.dumps(output, indent=1) + "\n")
-            if args.tuned and not known:
-                replace_file(args.tuned, json.dumps(chosen_configurations(), indent=1) + "\n")
 
 
 if __name__ == "__main__":
