@@ -60,6 +60,15 @@ class SwiGlu(nn.Module):
         return self.output(F.silu(gate) * value)
 
 
+class Norm(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return (F.rms_norm(x.float(), self.weight.shape, eps=1e-6) * self.weight).to(x.dtype)
+
+
 class Llama(nn.Module):
     """forward: the sum of the losses in nats, of targets that are not negative."""
 
@@ -68,7 +77,7 @@ class Llama(nn.Module):
         self.embedding = nn.Embedding(vocab_size, o.width)  # and the head
         self.attention = nn.ModuleList(Attention(o) for _ in range(o.layers))
         self.glu = nn.ModuleList(SwiGlu(o) for _ in range(o.layers))
-        self.norms = nn.ModuleList(nn.RMSNorm(o.width, eps=1e-6) for _ in range(2 * o.layers + 1))
+        self.norms = nn.ModuleList(Norm(o.width) for _ in range(2 * o.layers + 1))
         half = o.width // o.heads // 2
         angle = (torch.arange(o.sequence_length)[:, None]
                  * 10000.0 ** (-torch.arange(half) / half)[None])
@@ -80,7 +89,7 @@ class Llama(nn.Module):
                 nn.init.normal_(parameter, std=0.02 * scale)
 
     def forward(self, tokens, targets):
-        x = self.embedding(tokens)
+        x = self.embedding(tokens).to(torch.bfloat16)  # as the residual stream of tnl
         for i, (attention, glu) in enumerate(zip(self.attention, self.glu)):
             x = x + attention(self.norms[2 * i](x), self.cos, self.sin)
             x = x + glu(self.norms[2 * i + 1](x))
