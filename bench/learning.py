@@ -17,6 +17,7 @@ import json
 import math
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -132,8 +133,15 @@ class Runs:
                 self.say(name)
                 process = self.start(name, model, context, rates[model],
                                      o.tokens // o.batch_tokens, o.evaluations)
-                if process.wait():
-                    self.say(f"{name}: ended with status {process.returncode}")
+                try:
+                    status = process.wait()
+                except SystemExit:  # stopped: what there is may still be looked at
+                    process.kill()
+                    shutil.copy(self.work / name / "metrics.jsonl",
+                                self.output / f"{name}.unfinished")
+                    raise
+                if status:
+                    self.say(f"{name}: ended with status {status}")
                 else:
                     self.keep(name, model, context, rates[model])
         shutil.rmtree(self.work)
@@ -149,6 +157,11 @@ def count_parameters(run):
 
 def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(o):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    Runs(o).run()
 
 
 def numbers(kind):
@@ -186,7 +199,7 @@ def main():
     runs.add_argument("--llama-rates", type=numbers(float), default=[3e-3])
     runs.add_argument("--sweep-tokens", type=int, default=0,
                       help="of each learning rate tried at the first context; 0: take the first")
-    runs.set_defaults(call=lambda o: Runs(o).run())
+    runs.set_defaults(call=run)
     page = commands.add_parser("report", help="write the page and its pictures")
     page.add_argument("--results", required=True, help="the output of `run`")
     page.add_argument("--markdown", required=True, help="pictures are written beside it")
