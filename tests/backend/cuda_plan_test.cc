@@ -160,9 +160,9 @@ void expect_fits(const Call& call, const LaunchPlan& launch, const DeviceLimits&
     const AttentionProblem& p = call.problems[c];
     ASSERT_LE(p.key_dim, kTile * shape.key_tiles);
     ASSERT_LE(p.value_dim, kTile * launch.value_tiles);
-    ASSERT_LT(kTile * (launch.value_tiles - shape.workers), p.value_dim);
+    ASSERT_LT(kTile * (launch.value_tiles - shape.value_tiles), p.value_dim);
   }
-  ASSERT_EQ(launch.value_tiles, launch.blocks_per_item * shape.workers);
+  ASSERT_EQ(launch.value_tiles * launch.turns, launch.blocks_per_item * shape.value_tiles);
   ASSERT_GT(launch.estimated_seconds, 0);
 }
 

@@ -34,6 +34,11 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
       return {2.74e-6, 3.43e-6, 4.38e-6};
     case Kernel::kSweep256Single:
       return {1.52e-6, 1.97e-6, 2.43e-6};
+    case Kernel::kSweep64Quad:
+      return {0.30e-6, 0.33e-6, 0.40e-6};
+    case Kernel::kSweep64Pair:
+    case Kernel::kSweep64Twin:
+      return {0.55e-6, 0.62e-6, 0.75e-6};
     default:
       return {};
   }
@@ -49,7 +54,7 @@ double modelled(Kernel kernel, Split split, const SweepShape& shape, int capabil
   const double rate = 1.5e9 * (is_mma(kernel) ? tensor : 55);
   // Operands through shared memory, which every warp reads anew, and the barriers.
   const double fixed = is_mma(kernel) ? 1e-6 + 0.75e-6 * shape.key_tiles : 3e-6;
-  const double keys = kTile * shape.key_tiles, values = kTile * shape.workers;
+  const double keys = kTile * shape.key_tiles, values = kTile * shape.value_tiles;
   const double splits = split == Split::kNone ? 2 : split == Split::kState ? 3 : 5;
   const double products = kChunk * (splits * keys * values + 32 * (keys + values));
   return (beside ? shape.blocks_per_multiprocessor : 1) * (fixed + products / rate);

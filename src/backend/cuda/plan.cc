@@ -19,7 +19,14 @@ constexpr std::int64_t kMaxCoordinate = std::int64_t{1} << 30;  // of the copy e
 
 template <class C>
 SweepShape shape_of() {
-  return {C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+  SweepShape shape{C::kKeyTiles, 1, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+  if constexpr (requires { C::kTurns; }) {
+    shape.value_tiles = C::kValueTiles;
+    shape.turns = C::kBlockTurns;
+  } else {
+    shape.value_tiles = C::kWorkers;
+  }
+  return shape;
 }
 
 template <template <Split> class Config>
@@ -119,8 +126,10 @@ Status plan_launch(std::span<const AttentionProblem> problems, const DeviceLimit
                    const PlanOptions& options, LaunchPlan& launch) {
   const SweepShape shape = sweep_shape(launch.kernel, launch.split);
   const int tiles = tiles_of(problems[launch.calls[0]].value_dim);
-  launch.blocks_per_item = (tiles + shape.workers - 1) / shape.workers;
-  launch.value_tiles = launch.blocks_per_item * shape.workers;
+  const int blocks = (tiles + shape.value_tiles - 1) / shape.value_tiles;
+  launch.value_tiles = blocks * shape.value_tiles;
+  launch.turns = shape.turns;
+  launch.blocks_per_item = blocks * shape.turns;
   launch.slot_bytes = sizeof(float) * kTile * kTile * shape.key_tiles * launch.value_tiles;
   return choose_segments(problems, limits, options, launch);
 }
@@ -152,6 +161,12 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep128Single>(split);
     case Kernel::kSweep256Single:
       return shape_of<Sweep256Single>(split);
+    case Kernel::kSweep64Pair:
+      return shape_of<Sweep64Pair>(split);
+    case Kernel::kSweep64Quad:
+      return shape_of<Sweep64Quad>(split);
+    case Kernel::kSweep64Twin:
+      return shape_of<Sweep64Twin>(split);
     case Kernel::kMma64:
       return shape_of<Mma64>(split);
     case Kernel::kMma128:
@@ -206,6 +221,12 @@ const char* kernel_name(Kernel kernel) {
       return "sweep128-single";
     case Kernel::kSweep256Single:
       return "sweep256-single";
+    case Kernel::kSweep64Pair:
+      return "sweep64-pair";
+    case Kernel::kSweep64Twin:
+      return "sweep64-twin";
+    case Kernel::kSweep64Quad:
+      return "sweep64-quad";
     case Kernel::kMma64:
       return "mma64";
     case Kernel::kMma128:

@@ -33,6 +33,9 @@ enum class Kernel {
   kSweep64Single,   // the same K, one block of one tile: the shortest time a chunk
   kSweep128Single,  //
   kSweep256Single,  //
+  kSweep64Pair,     // the same K, two blocks of one tile take turns at the chunks
+  kSweep64Twin,     // the same K, two workers of one block do
+  kSweep64Quad,     // the same K, four blocks
   kMma64,           // the same K by mma.sync, for any device from sm_80 on
   kMma128,          //
   kMma256,          //
@@ -43,7 +46,8 @@ enum class Kernel {
 };
 inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
                                      Kernel::kSweep256,       Kernel::kSweep64Single,
-                                     Kernel::kSweep128Single, Kernel::kSweep256Single};
+                                     Kernel::kSweep128Single, Kernel::kSweep256Single,
+                                     Kernel::kSweep64Pair,    Kernel::kSweep64Twin, Kernel::kSweep64Quad};
 
 // The kernels that copy row by row: no tensor maps, code for every device from sm_80 on.
 inline constexpr Kernel kRowKernels[] = {Kernel::kMma64, Kernel::kMma128, Kernel::kMma256,
@@ -86,6 +90,7 @@ struct LaunchPlan {
   std::vector<int> calls;  // which of the problems
   int value_tiles = 1;     // tiles of V the workers cover
   int blocks_per_item = 1;
+  int turns = 1;  // of them, those that take turns at the chunks of the same columns
   bool uniform = false;  // `main` follows from the block index: nothing to upload
   std::vector<WorkItem> main;
   std::vector<WorkItem> state_pass;
@@ -110,8 +115,9 @@ bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLi
 
 // Threads, dynamic shared memory and blocks a multiprocessor of a sweep kernel.
 struct SweepShape {
-  int key_tiles, workers, blocks_per_multiprocessor, threads;
+  int key_tiles, value_tiles, blocks_per_multiprocessor, threads;
   std::size_t shared_bytes;
+  int turns = 1;  // blocks that take turns at the chunks of an item
 };
 SweepShape sweep_shape(Kernel kernel, Split split);
 // The same with as many blocks a multiprocessor as its shared memory holds.

@@ -15,24 +15,31 @@ enum class Split {
   kAll,    // S, the weighted V and P: all that is left is the rounding of the output
 };
 
-// kKeyTiles: K rounded up to tiles. kWorkers: warpgroups of a block that each own one tile of V.
-// kScorers: 1 if a warpgroup of its own computes P for them, 0 if each does that itself. The last
-// warpgroup loads.
+// kKeyTiles: K rounded up to tiles. kWorkers: warpgroups of a block that each own one tile of V, or
+// take turns at the chunks of one. kScorers: 1 if a warpgroup of its own computes P for them, 0 if
+// each does that itself. The last warpgroup loads. kTurns: workers that share the chunks of a tile:
+// each makes the output of every kTurns-th chunk and builds the state over all of them.
 template <int kKeyTiles_, int kWorkers_, int kScorers_, int kStages_, int kBlocksPerSm_,
-          Split kSplit_>
+          Split kSplit_, int kTurns_ = 1, bool kTogether_ = false>
 struct SweepConfig {
   static constexpr int kKeyTiles = kKeyTiles_;
   static constexpr int kWorkers = kWorkers_;
   static constexpr int kScorers = kScorers_;
+  static constexpr int kTurns = kTurns_;
+  // Whether those who take turns are the workers of one block, or the blocks of one item.
+  static constexpr bool kTogether = kTogether_;
+  static constexpr int kValueTiles = kTogether ? 1 : kWorkers;  // of a block
+  static constexpr int kBlockTurns = kTogether ? 1 : kTurns;
   static constexpr int kStages = kStages_;
   static constexpr int kBlocksPerSm = kBlocksPerSm_;
   static constexpr Split kSplit = kSplit_;
 
   static constexpr int kTileBytes = kTile * kTile * 2;
   static constexpr int kKeyBytes = kKeyTiles * kTileBytes;
-  static constexpr int kValueBytes = kWorkers * kTileBytes;
-  // A stage: q, k, v.
-  static constexpr int kStageBytes = 2 * kKeyBytes + kValueBytes;
+  static constexpr int kValueBytes = kValueTiles * kTileBytes;
+  // A stage: k, v. q has its own, one for each chunk of the stages whose output the block makes.
+  static constexpr int kStageBytes = kKeyBytes + kValueBytes;
+  static constexpr int kQueries = (kStages + kBlockTurns - 1) / kBlockTurns;
   // P, two of them where a scorer runs ahead of the workers, else one a worker.
   static constexpr int kScoreBuffers = kScorers > 0 ? 2 : kWorkers;
   static constexpr int kScoreBytes = (kSplit == Split::kAll ? 2 : 1) * kTileBytes;
@@ -42,14 +49,18 @@ struct SweepConfig {
   static constexpr int kOutputTiles = kPipelined ? 2 : 1;
 
   static constexpr int kThreads = (kWorkers + kScorers + 1) * 128;
-  static constexpr int kWorkerRegisters = kWorkers > 1 && kScorers > 0 ? 208
-                                          : kBlocksPerSm > 1           ? 232
-                                                                       : 240;
-  static constexpr int kScorerRegisters = kWorkers > 1 ? 72 : 104;
+  static constexpr int kWorkerRegisters = kTogether && kSplit != Split::kAll ? 200
+                                          : kWorkers > 1 && kScorers > 0     ? 208
+                                          : kBlocksPerSm > 1                 ? 232
+                                                                             : 240;
+  static constexpr int kScorerRegisters = kTogether && kSplit != Split::kAll ? 88
+                                          : kWorkers > 1                     ? 72
+                                                                             : 104;
   static constexpr int kLoaderRegisters = 24;
 
   // Tiles start at multiples of 1024; the tables and barriers are static shared memory.
-  static constexpr int kScoresOffset = kStages * kStageBytes;
+  static constexpr int kQueriesOffset = kStages * kStageBytes;
+  static constexpr int kScoresOffset = kQueriesOffset + kQueries * kKeyBytes;
   static constexpr int kOutputOffset = kScoresOffset + kScoreBuffers * kScoreBytes;
   static constexpr std::size_t kSharedBytes =
       1024 + kOutputOffset + kWorkers * kOutputTiles * kTileBytes;
@@ -66,6 +77,13 @@ using Sweep256 = SweepConfig<4, 2, 0, 2, 1, kSplit>;
 // One tile of V a multiprocessor: the shortest time a chunk, for calls of few sequences and heads.
 template <Split kSplit>
 using Sweep64Single = SweepConfig<1, 1, 1, 6, 1, kSplit>;
+// Two multiprocessors, or two workers of one, take turns at the chunks.
+template <Split kSplit>
+using Sweep64Pair = SweepConfig<1, 1, 1, 8, 1, kSplit, 2>;
+template <Split kSplit>
+using Sweep64Quad = SweepConfig<1, 1, 1, 8, 1, kSplit, 4>;
+template <Split kSplit>
+using Sweep64Twin = SweepConfig<1, 2, 1, 6, 1, kSplit, 2, true>;
 template <Split kSplit>
 using Sweep128Single = SweepConfig<2, 1, 1, 4, 1, kSplit>;
 template <Split kSplit>
