@@ -20,16 +20,15 @@ enum class Split {
 // each does that itself. The last warpgroup loads. kTurns: workers that share the chunks of a tile:
 // each makes the output of every kTurns-th chunk and builds the state over all of them.
 template <int kKeyTiles_, int kWorkers_, int kScorers_, int kStages_, int kBlocksPerSm_,
-          Split kSplit_, int kTurns_ = 1, bool kTogether_ = false>
+          Split kSplit_, int kBlockTurns_ = 1, int kWorkerTurns_ = 1>
 struct SweepConfig {
   static constexpr int kKeyTiles = kKeyTiles_;
   static constexpr int kWorkers = kWorkers_;
   static constexpr int kScorers = kScorers_;
-  static constexpr int kTurns = kTurns_;
-  // Whether those who take turns are the workers of one block, or the blocks of one item.
-  static constexpr bool kTogether = kTogether_;
-  static constexpr int kValueTiles = kTogether ? 1 : kWorkers;  // of a block
-  static constexpr int kBlockTurns = kTogether ? 1 : kTurns;
+  static constexpr int kBlockTurns = kBlockTurns_;
+  static constexpr int kWorkerTurns = kWorkerTurns_;
+  static constexpr int kTurns = kBlockTurns * kWorkerTurns;
+  static constexpr int kValueTiles = kWorkers / kWorkerTurns;  // of a block
   static constexpr int kStages = kStages_;
   static constexpr int kBlocksPerSm = kBlocksPerSm_;
   static constexpr Split kSplit = kSplit_;
@@ -49,13 +48,13 @@ struct SweepConfig {
   static constexpr int kOutputTiles = kPipelined ? 2 : 1;
 
   static constexpr int kThreads = (kWorkers + kScorers + 1) * 128;
-  static constexpr int kWorkerRegisters = kTogether && kSplit != Split::kAll ? 200
-                                          : kWorkers > 1 && kScorers > 0     ? 208
-                                          : kBlocksPerSm > 1                 ? 232
-                                                                             : 240;
-  static constexpr int kScorerRegisters = kTogether && kSplit != Split::kAll ? 88
-                                          : kWorkers > 1                     ? 72
-                                                                             : 104;
+  static constexpr int kWorkerRegisters = kWorkerTurns > 1 && kSplit != Split::kAll ? 200
+                                          : kWorkers > 1 && kScorers > 0            ? 208
+                                          : kBlocksPerSm > 1                        ? 232
+                                                                                    : 240;
+  static constexpr int kScorerRegisters = kWorkerTurns > 1 && kSplit != Split::kAll ? 88
+                                          : kWorkers > 1                            ? 72
+                                                                                    : 104;
   static constexpr int kLoaderRegisters = 24;
 
   // Tiles start at multiples of 1024; the tables and barriers are static shared memory.
@@ -83,7 +82,7 @@ using Sweep64Pair = SweepConfig<1, 1, 1, 8, 1, kSplit, 2>;
 template <Split kSplit>
 using Sweep64Quad = SweepConfig<1, 1, 1, 8, 1, kSplit, 4>;
 template <Split kSplit>
-using Sweep64Twin = SweepConfig<1, 2, 1, 6, 1, kSplit, 2, true>;
+using Sweep64Twin = SweepConfig<1, 2, 1, 8, 1, kSplit, 2, 2>;
 template <Split kSplit>
 using Sweep128Single = SweepConfig<2, 1, 1, 4, 1, kSplit>;
 template <Split kSplit>

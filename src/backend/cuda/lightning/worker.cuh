@@ -14,8 +14,11 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   const WorkItem& item = block.item;
   const DecayTable& table = block.table();
   constexpr int kTurns = Config::kTurns;
-  const int turn = Config::kTogether ? worker : 0;  // of this block's
-  const int tile = Config::kTogether ? 0 : worker;
+  // Chunks of a step whose products update the state together; the others follow them.
+  constexpr int kTogether = kTurns > 2 ? kTurns / 2 : kTurns;
+  constexpr bool kTwoParts = kTogether < kTurns;
+  const int turn = Config::kWorkerTurns > 1 ? worker : 0;  // of those of this block
+  const int tile = Config::kWorkerTurns > 1 ? 0 : worker;
   const int value_tile = block.first_value_tile + tile;
   const int chunks = block.chunks, last_tokens = block.last_tokens;
   using E = Element<T>;
@@ -35,12 +38,11 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   const int barrier = 1 + worker;
   const std::uint32_t output_tile =
       block.tiles + Config::kOutputOffset + worker * Config::kOutputTiles * kTileBytes;
-  const std::uint32_t v_offset =
-      Config::kKeyBytes + tile * kTileBytes + at.transposed_offset();
+  const std::uint32_t v_offset = Config::kKeyBytes + tile * kTileBytes + at.transposed_offset();
   const bool partial = last_tokens < kChunk;
 
   float s[kState], o[32];
-  std::uint32_t v[16], weighted[kTurns][16];
+  std::uint32_t v[16], weighted[kTogether][16];
   const bool undecayed = load_state<Config::kKeyTiles>(s, params, call, item, value_tile, at);
 
   auto load_tile = [&](std::uint32_t(&to)[16], std::uint32_t stage) {
@@ -75,7 +77,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     ptx::wgmma_pin(s);
   };
   // Sᵀ = λ^n Sᵀ + (Vᵀ · decay) k, in flight when this returns.
-  std::uint32_t lost[kTurns][kSplitAll ? 16 : 1];
+  std::uint32_t lost[kTogether][kSplitAll ? 16 : 1];
   auto update_state = [&](std::uint32_t stage, bool first, bool last) {
     load_values(stage);
     weigh(weighted[0], v, last, 1.f, nullptr);
@@ -89,7 +91,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   auto state_updated = [&] {  // behind the wait for it
     ptx::wgmma_pin(s);
 #pragma unroll
-    for (int j = 0; j < kTurns; ++j) {
+    for (int j = 0; j < kTogether; ++j) {
       ptx::wgmma_pin(weighted[j]);
       if constexpr (kSplitAll) ptx::wgmma_pin(lost[j]);
     }
@@ -177,7 +179,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
 
   int c = 0;
   // Chunks whose output another one makes, or nobody.
-  const int first_output = min(block.first_output + turn, chunks);
+  const int first_output = min(block.first_output + turn * Config::kBlockTurns, chunks);
   if (first_output > 0) {
     // The next chunk's operands are made while the products of this one run.
     std::uint32_t next[16], next_lost[kSplitAll ? 16 : 1];
@@ -219,32 +221,55 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     // a step leaves while the first products of the next do. A step is the chunk whose output this
     // worker makes and, where workers take turns, those of the others up to its next.
     std::uint32_t packed[16];
-    // Calls body(j, position, last, factor) for the chunks c + j of a step from the last one on;
-    // factor: the decay over those behind. A chunk past the end stands for no token: its products
-    // are those of chunk c by zeros, as a condition would serialise every wgmma of the loop.
-    // Returns the factor of chunk c.
-    auto over_step = [&](RingPosition<Config::kStages> from, int c, auto body) {
+    using Position = RingPosition<Config::kStages>;
+    // Calls body(j, position, last, factor) for the chunks c + j of a step, begin <= j < end, from
+    // the last one on; factor: the decay over those of the step behind. A chunk past the end stands
+    // for no token: its products are those of chunk c by zeros, as a condition would serialise
+    // every wgmma of the loop. Returns the decay over the step behind chunk c.
+    auto over_step = [&](Position from, int c, int begin, int end, auto body) {
       float factor = 1.f;
 #pragma unroll
-      for (int j = kTurns - 1; j > 0; --j) {
-        RingPosition<Config::kStages> position = from;
+      for (int j = kTurns - 1; j >= 0; --j) {
+        Position position = from;
 #pragma unroll
         for (int i = 0; i < j; ++i) position.advance();
         const bool there = c + j < chunks, last = there ? c + j + 1 == chunks : c + 1 == chunks;
-        body(j, there ? position : from, last, there ? factor : 0.f);
-        if (there) factor *= chunk_decay(false, last);
+        if (j >= begin && j < end) {
+          body(j - begin, there ? position : from, last, there ? factor : 0.f);
+        }
+        if (there && j > 0) factor *= chunk_decay(false, last);
       }
-      body(0, from, c + 1 == chunks, factor);
       return factor;
     };
-    auto prepare_step = [&](RingPosition<Config::kStages> from, int c) {
-      return over_step(from, c, [&](int j, RingPosition<Config::kStages> position, bool last,
-                                    float factor) {
-        block.await(position, last, barrier, at.thread);
+    // The weighted V of the first chunks of a step.
+    auto prepare_step = [&](std::uint32_t(&to)[kTogether][16], Position from, int c) {
+      return over_step(from, c, 0, kTogether, [&](int j, Position at_j, bool last, float factor) {
+        block.await(at_j, last, barrier, at.thread);
         std::uint32_t raw[16];
-        load_tile(raw, block.stage(position.stage));
-        weigh(weighted[j], raw, last, factor, nullptr);
+        load_tile(raw, block.stage(at_j.stage));
+        weigh(to[j], raw, last, factor, nullptr);
       });
+    };
+    auto add_weighted = [&](int begin) {
+      over_step(ring, c, begin, begin + kTogether, [&](int j, Position at_j, bool, float) {
+        P::state(s, weighted[j], block.stage(at_j.stage));
+      });
+    };
+    auto add_lost = [&](int begin) {
+      if constexpr (kSplitAll) {
+        over_step(ring, c, begin, begin + kTogether, [&](int j, Position at_j, bool, float) {
+          P::state(s, lost[j], block.stage(at_j.stage));
+        });
+      }
+    };
+    auto release_part = [&](int begin) {
+#pragma unroll
+      for (int j = begin; j < begin + kTogether; ++j) {
+        Position position = ring;
+#pragma unroll
+        for (int i = 0; i < j; ++i) position.advance();
+        if (c + j < chunks) block.release(position.stage, at.lane);
+      }
     };
     int outputs = 0;  // made so far
     auto send_output = [&](int chunk, bool last) {
@@ -262,7 +287,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     };
     float factor = 1.f;
     if (c < chunks) {
-      factor = prepare_step(ring, c);
+      factor = prepare_step(weighted, ring, c);
       prepare_state(0);
     }
     if (turn > 0) buffer.advance();
@@ -272,30 +297,26 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       const bool first = c == 0, last = c + 1 == chunks;
       ptx::wgmma_pin(o);
       ptx::wgmma_fence();
-      const std::uint32_t q = block.query(block.query_slot(outputs, ring.stage));
+      const std::uint32_t q =
+          block.query(block.query_slot(outputs * Config::kWorkerTurns + turn, ring.stage));
       P::query(o, operand, q, 0, kState / 8, false);
       if constexpr (kSplitState) P::query(o, remainder, q, 0, kState / 8, true);
       ptx::wgmma_commit();
       decay_state(chunk_decay(first, last) * factor);
       ptx::wgmma_fence();
-      over_step(ring, c, [&](int j, RingPosition<Config::kStages> position, bool, float) {
-        P::state(s, weighted[j], block.stage(position.stage));
-      });
+      add_weighted(0);
       ptx::wgmma_commit();
       if (c > first_output) send_output(c - kTurns, false);
       ptx::wgmma_wait<1>();
       state_read();
       scale_output(first);
       if constexpr (kSplitAll) {
-        over_step(ring, c, [&](int j, RingPosition<Config::kStages> position, bool last,
-                               float factor) {
-          load_values(block.stage(position.stage));
+        over_step(ring, c, 0, kTogether, [&](int j, Position at_j, bool last, float factor) {
+          load_values(block.stage(at_j.stage));
           weigh(lost[j], v, last, factor, weighted[j]);
         });
         ptx::wgmma_fence();
-        over_step(ring, c, [&](int j, RingPosition<Config::kStages> position, bool, float) {
-          P::state(s, lost[j], block.stage(position.stage));
-        });
+        add_lost(0);
         ptx::wgmma_commit();
       } else {
         load_values(stage);
@@ -307,23 +328,54 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       ptx::wgmma_commit();
       ptx::wgmma_wait<1>();  // S is there, O under way
       state_updated();
+      release_part(0);
+      auto output_made = [&] {
+        ptx::wgmma_pin(o);
+        ptx::wgmma_pin(v);
+        release_scores();
 #pragma unroll
-      for (int j = 0; j < kTurns; ++j, ring.advance()) {
-        if (c + j < chunks) release();
+        for (int i = 0; i < 16; ++i) packed[i] = E::pack(o[2 * i], o[2 * i + 1]);
+      };
+      Position next = ring;
+#pragma unroll
+      for (int j = 0; j < kTurns; ++j) next.advance();
+      if constexpr (kTwoParts) {
+        over_step(ring, c, kTogether, kTurns, [&](int j, Position at_j, bool last, float factor) {
+          block.await(at_j, last, barrier, at.thread);
+          std::uint32_t raw[16];
+          load_tile(raw, block.stage(at_j.stage));
+          weigh(weighted[j], raw, last, factor, nullptr);
+          if constexpr (kSplitAll) weigh(lost[j], raw, last, factor, weighted[j]);
+        });
+        ptx::wgmma_fence();
+        add_weighted(kTogether);
+        add_lost(kTogether);
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<1>();  // O is there, S under way
+        output_made();
+        std::uint32_t next_weighted[kTogether][16] = {};
+        float next_factor = 1.f;
+        if (c + kTurns < chunks) next_factor = prepare_step(next_weighted, next, c + kTurns);
+        ptx::wgmma_wait<0>();
+        state_updated();
+        release_part(kTogether);
+        prepare_state(0);
+        factor = next_factor;
+#pragma unroll
+        for (int i = 0; i < kTogether * 16; ++i)
+          weighted[i / 16][i % 16] = next_weighted[i / 16][i % 16];
+      } else {
+        if constexpr (kStateFirst) prepare_state(0);
+        if (c + kTurns < chunks) factor = prepare_step(weighted, next, c + kTurns);
+        if constexpr (!kStateFirst) prepare_state(0);
+        ptx::wgmma_pin(operand);
+        if constexpr (kSplitState) ptx::wgmma_pin(remainder);
+        ptx::wgmma_wait<0>();
+        output_made();
       }
-      if constexpr (kStateFirst) prepare_state(0);
-      if (c + kTurns < chunks) factor = prepare_step(ring, c + kTurns);
-      if constexpr (!kStateFirst) prepare_state(0);
-      ptx::wgmma_pin(operand);
-      if constexpr (kSplitState) ptx::wgmma_pin(remainder);
-      ptx::wgmma_wait<0>();
-      ptx::wgmma_pin(o);
-      ptx::wgmma_pin(v);
-      release_scores();
-      buffer.advance();
-      if constexpr (Config::kTogether) buffer.advance();
+      ring = next;
 #pragma unroll
-      for (int i = 0; i < 16; ++i) packed[i] = E::pack(o[2 * i], o[2 * i + 1]);
+      for (int j = 0; j < Config::kWorkerTurns; ++j) buffer.advance();
     }
     // c has passed the end by what the last step lacked.
     if (c > first_output) send_output(c - kTurns, c - kTurns + 1 == chunks);
