@@ -177,41 +177,95 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     if (at.lane == 0) ptx::mbarrier_arrive(block.shared.scores.empty_at(buffer.stage));
   };
 
+  using Position = RingPosition<Config::kStages>;
+  // Calls body(j - begin, position, last, factor) for chunks c + j, begin <= j < end, of a step of
+  // `count`, from the last one on; factor: the decay over those of the step behind. A chunk that is
+  // not before `limit` stands for no token: its products are those of chunk c by zeros, as a
+  // condition would serialise every wgmma of the loop. Returns the decay over the step behind c.
+  auto over_step = [&](Position from, int c, int count, int limit, int begin, int end, auto body) {
+    float factor = 1.f;
+#pragma unroll
+    for (int j = count - 1; j >= 0; --j) {
+      Position position = from;
+#pragma unroll
+      for (int i = 0; i < j; ++i) position.advance();
+      const bool there = j == 0 || c + j < limit,
+                 last = there ? c + j + 1 == chunks : c + 1 == chunks;
+      if (j >= begin && j < end) {
+        body(j - begin, there ? position : from, last, there ? factor : 0.f);
+      }
+      if (there && j > 0) factor *= chunk_decay(false, last);
+    }
+    return factor;
+  };
+  // The weighted V of the first chunks of a step and, unless it is made later, what that lost.
+  using Operand = std::uint32_t[kTogether][16];
+  using Lost = std::uint32_t[kTogether][kSplitAll ? 16 : 1];
+  auto prepare = [&](Operand& to, Lost* low, Position from, int c, int count, int limit,
+                     int begin) {
+    return over_step(from, c, count, limit, begin, begin + kTogether,
+                     [&](int j, Position at_j, bool last, float factor) {
+                       block.await(at_j, last, barrier, at.thread);
+                       std::uint32_t raw[16];
+                       load_tile(raw, block.stage(at_j.stage));
+                       weigh(to[j], raw, last, factor, nullptr);
+                       if constexpr (kSplitAll) {
+                         if (low != nullptr) weigh((*low)[j], raw, last, factor, to[j]);
+                       }
+                     });
+  };
+  auto add_weighted = [&](Position from, int c, int count, int limit, int begin) {
+    over_step(from, c, count, limit, begin, begin + kTogether,
+              [&](int j, Position at_j, bool, float) {
+                P::state(s, weighted[j], block.stage(at_j.stage));
+              });
+  };
+  auto add_lost = [&](Position from, int c, int count, int limit, int begin) {
+    if constexpr (kSplitAll) {
+      over_step(from, c, count, limit, begin, begin + kTogether,
+                [&](int j, Position at_j, bool, float) {
+                  P::state(s, lost[j], block.stage(at_j.stage));
+                });
+    }
+  };
+
   int c = 0;
   // Chunks whose output another one makes, or nobody.
   const int first_output = min(block.first_output + turn * Config::kBlockTurns, chunks);
   if (first_output > 0) {
-    // The next chunk's operands are made while the products of this one run.
-    std::uint32_t next[16], next_lost[kSplitAll ? 16 : 1];
-    auto prepare = [&](std::uint32_t(&w)[16], std::uint32_t(&low)[kSplitAll ? 16 : 1],
-                       RingPosition<Config::kStages> from, bool last) {
-      block.await(from, last, barrier, at.thread);
-      std::uint32_t raw[16];
-      load_tile(raw, block.stage(from.stage));
-      weigh(w, raw, last, 1.f, nullptr);
-      if constexpr (kSplitAll) weigh(low, raw, last, 1.f, w);
-    };
-    prepare(weighted[0], lost[0], ring, chunks == 1);
+    // The next step's operands are made while the products of this one run.
+    Operand next;
+    Lost next_lost;
+    float factor = prepare(weighted, &lost, ring, 0, kTogether, first_output, 0);
 #pragma unroll 1
-    for (; c < first_output; ++c) {
-      const std::uint32_t k = block.stage(ring.stage);
-      decay_state(chunk_decay(c == 0, c + 1 == chunks));
+    for (; c < first_output; c += kTogether) {
+      decay_state(chunk_decay(c == 0, c + 1 == chunks) * factor);
       ptx::wgmma_fence();
-      P::state(s, weighted[0], k);
-      if constexpr (kSplitAll) P::state(s, lost[0], k);
+      add_weighted(ring, c, kTogether, first_output, 0);
+      add_lost(ring, c, kTogether, first_output, 0);
       ptx::wgmma_commit();
-      if (c + 1 < first_output) prepare(next, next_lost, ring.next(), c + 2 == chunks);
-      ptx::wgmma_wait<0>();
-      ptx::wgmma_pin(s);
-      ptx::wgmma_pin(weighted[0]);
-      if constexpr (kSplitAll) ptx::wgmma_pin(lost[0]);
-      release();
-      ring.advance();
+      Position behind = ring;
 #pragma unroll
-      for (int i = 0; i < 16; ++i) {
-        weighted[0][i] = next[i];
-        if constexpr (kSplitAll) lost[0][i] = next_lost[i];
+      for (int j = 0; j < kTogether; ++j) behind.advance();
+      if (c + kTogether < first_output) {
+        factor = prepare(next, &next_lost, behind, c + kTogether, kTogether, first_output, 0);
       }
+      ptx::wgmma_wait<0>();
+      state_updated();
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j, ring.advance()) {
+        if (c + j < first_output) release();
+      }
+#pragma unroll
+      for (int i = 0; i < kTogether * 16; ++i) {
+        weighted[i / 16][i % 16] = next[i / 16][i % 16];
+        if constexpr (kSplitAll) lost[i / 16][i % 16] = next_lost[i / 16][i % 16];
+      }
+    }
+    if constexpr (kTogether > 1) {  // the last step may have lacked a chunk
+      c = first_output;
+      ring.stage = c % Config::kStages;
+      ring.parity = c / Config::kStages & 1;
     }
   }
 
@@ -221,47 +275,6 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     // a step leaves while the first products of the next do. A step is the chunk whose output this
     // worker makes and, where workers take turns, those of the others up to its next.
     std::uint32_t packed[16];
-    using Position = RingPosition<Config::kStages>;
-    // Calls body(j, position, last, factor) for the chunks c + j of a step, begin <= j < end, from
-    // the last one on; factor: the decay over those of the step behind. A chunk past the end stands
-    // for no token: its products are those of chunk c by zeros, as a condition would serialise
-    // every wgmma of the loop. Returns the decay over the step behind chunk c.
-    auto over_step = [&](Position from, int c, int begin, int end, auto body) {
-      float factor = 1.f;
-#pragma unroll
-      for (int j = kTurns - 1; j >= 0; --j) {
-        Position position = from;
-#pragma unroll
-        for (int i = 0; i < j; ++i) position.advance();
-        const bool there = c + j < chunks, last = there ? c + j + 1 == chunks : c + 1 == chunks;
-        if (j >= begin && j < end) {
-          body(j - begin, there ? position : from, last, there ? factor : 0.f);
-        }
-        if (there && j > 0) factor *= chunk_decay(false, last);
-      }
-      return factor;
-    };
-    // The weighted V of the first chunks of a step.
-    auto prepare_step = [&](std::uint32_t(&to)[kTogether][16], Position from, int c) {
-      return over_step(from, c, 0, kTogether, [&](int j, Position at_j, bool last, float factor) {
-        block.await(at_j, last, barrier, at.thread);
-        std::uint32_t raw[16];
-        load_tile(raw, block.stage(at_j.stage));
-        weigh(to[j], raw, last, factor, nullptr);
-      });
-    };
-    auto add_weighted = [&](int begin) {
-      over_step(ring, c, begin, begin + kTogether, [&](int j, Position at_j, bool, float) {
-        P::state(s, weighted[j], block.stage(at_j.stage));
-      });
-    };
-    auto add_lost = [&](int begin) {
-      if constexpr (kSplitAll) {
-        over_step(ring, c, begin, begin + kTogether, [&](int j, Position at_j, bool, float) {
-          P::state(s, lost[j], block.stage(at_j.stage));
-        });
-      }
-    };
     auto release_part = [&](int begin) {
 #pragma unroll
       for (int j = begin; j < begin + kTogether; ++j) {
@@ -287,7 +300,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     };
     float factor = 1.f;
     if (c < chunks) {
-      factor = prepare_step(weighted, ring, c);
+      factor = prepare(weighted, nullptr, ring, c, kTurns, chunks, 0);
       prepare_state(0);
     }
     if (turn > 0) buffer.advance();
@@ -304,19 +317,20 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       ptx::wgmma_commit();
       decay_state(chunk_decay(first, last) * factor);
       ptx::wgmma_fence();
-      add_weighted(0);
+      add_weighted(ring, c, kTurns, chunks, 0);
       ptx::wgmma_commit();
       if (c > first_output) send_output(c - kTurns, false);
       ptx::wgmma_wait<1>();
       state_read();
       scale_output(first);
       if constexpr (kSplitAll) {
-        over_step(ring, c, 0, kTogether, [&](int j, Position at_j, bool last, float factor) {
-          load_values(block.stage(at_j.stage));
-          weigh(lost[j], v, last, factor, weighted[j]);
-        });
+        over_step(ring, c, kTurns, chunks, 0, kTogether,
+                  [&](int j, Position at_j, bool last, float factor) {
+                    load_values(block.stage(at_j.stage));
+                    weigh(lost[j], v, last, factor, weighted[j]);
+                  });
         ptx::wgmma_fence();
-        add_lost(0);
+        add_lost(ring, c, kTurns, chunks, 0);
         ptx::wgmma_commit();
       } else {
         load_values(stage);
@@ -340,22 +354,17 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
 #pragma unroll
       for (int j = 0; j < kTurns; ++j) next.advance();
       if constexpr (kTwoParts) {
-        over_step(ring, c, kTogether, kTurns, [&](int j, Position at_j, bool last, float factor) {
-          block.await(at_j, last, barrier, at.thread);
-          std::uint32_t raw[16];
-          load_tile(raw, block.stage(at_j.stage));
-          weigh(weighted[j], raw, last, factor, nullptr);
-          if constexpr (kSplitAll) weigh(lost[j], raw, last, factor, weighted[j]);
-        });
+        prepare(weighted, &lost, ring, c, kTurns, chunks, kTogether);
         ptx::wgmma_fence();
-        add_weighted(kTogether);
-        add_lost(kTogether);
+        add_weighted(ring, c, kTurns, chunks, kTogether);
+        add_lost(ring, c, kTurns, chunks, kTogether);
         ptx::wgmma_commit();
         ptx::wgmma_wait<1>();  // O is there, S under way
         output_made();
-        std::uint32_t next_weighted[kTogether][16] = {};
+        Operand next_weighted = {};
         float next_factor = 1.f;
-        if (c + kTurns < chunks) next_factor = prepare_step(next_weighted, next, c + kTurns);
+        if (c + kTurns < chunks)
+          next_factor = prepare(next_weighted, nullptr, next, c + kTurns, kTurns, chunks, 0);
         ptx::wgmma_wait<0>();
         state_updated();
         release_part(kTogether);
@@ -366,7 +375,8 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
           weighted[i / 16][i % 16] = next_weighted[i / 16][i % 16];
       } else {
         if constexpr (kStateFirst) prepare_state(0);
-        if (c + kTurns < chunks) factor = prepare_step(weighted, next, c + kTurns);
+        if (c + kTurns < chunks)
+          factor = prepare(weighted, nullptr, next, c + kTurns, kTurns, chunks, 0);
         if constexpr (!kStateFirst) prepare_state(0);
         ptx::wgmma_pin(operand);
         if constexpr (kSplitState) ptx::wgmma_pin(remainder);
