@@ -76,6 +76,11 @@ double bandwidth_share(Kernel kernel, bool beside) {
   }
 }
 
+// What a chunk that only builds the state takes of one with output, where its products bound both.
+double warm_share(Kernel kernel) {
+  return kernel == Kernel::kSweep64Quad ? 0.5 : 0.5;
+}
+
 }  // namespace
 
 CostModel::CostModel(Kernel kernel, Split split, const DeviceLimits& limits, int blocks_per_item,
@@ -101,6 +106,12 @@ double CostModel::chunk_seconds(std::size_t items) const {
   const double memory = static_cast<double>(items) * bytes_per_chunk_ /
                         (limits_.bytes_per_second * bandwidth_share(kernel_, beside));
   return std::max(product_seconds(beside), memory);
+}
+
+double CostModel::warm_chunk() const {
+  const double whole = chunk_seconds(items_alone());
+  const double memory = whole > product_seconds(false) ? whole : 0;
+  return std::max(warm_share(kernel_) * product_seconds(false), 0.5 * memory) / whole;
 }
 
 double CostModel::seconds(std::span<const double> chunks) const {

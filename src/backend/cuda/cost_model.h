@@ -22,9 +22,10 @@ class CostModel {
   int items_alone() const { return items(1); }
   int items_at_once() const { return items(shape_.blocks_per_multiprocessor); }
 
-  // A chunk that only builds the state, in units of a whole one: it reads k and v, half of the
-  // bytes, and has one product of four.
-  static constexpr double kWarmChunk = 0.5;
+  // A chunk that only builds the state, in units of a whole one where the device is full: it reads
+  // k and v, half of the bytes, and has one product of four, but not less of them where blocks take
+  // turns at the others.
+  double warm_chunk() const;
   static constexpr double kLaunchSeconds = 3e-6;
 
  private:

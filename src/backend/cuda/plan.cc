@@ -70,7 +70,8 @@ int tiles_of(std::int64_t columns) {
 }
 
 // The kernels that could run a call, best guess first.
-std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& limits) {
+std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& limits,
+                               const PlanOptions& options) {
   if (!sweepable(p, limits)) {
     if (!countable(p)) return {Kernel::kGeneral};
     const bool mma = mma_takes(p, limits);
@@ -78,7 +79,14 @@ std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& li
     if (p.key_dim <= 128) return {mma ? Kernel::kMma128 : Kernel::kFma128};
     return {mma ? Kernel::kMma256 : Kernel::kFma256};
   }
-  if (p.key_dim <= 64) return {Kernel::kSweep64, Kernel::kSweep64Single};
+  if (p.key_dim <= 64) {
+    std::vector<Kernel> kernels{Kernel::kSweep64, Kernel::kSweep64Single};
+    // Those whose bits differ: not where another batch may get another kernel.
+    if (!options.batch_invariant) {
+      kernels.insert(kernels.end(), {Kernel::kSweep64Pair, Kernel::kSweep64Quad});
+    }
+    return kernels;
+  }
   if (p.key_dim <= 128) return {Kernel::kSweep128, Kernel::kSweep128Single};
   return {Kernel::kSweep256, Kernel::kSweep256Single};
 }
@@ -271,7 +279,7 @@ Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const De
   std::vector<std::vector<Kernel>> kernels;  // of each launch, those to choose from
   for (std::size_t i = 0; i < problems.size(); ++i) {
     const AttentionProblem& p = problems[i];
-    std::vector<Kernel> choice = candidates(p, limits);
+    std::vector<Kernel> choice = candidates(p, limits, options);
     if (!options.kernel.empty()) {
       TNL_ASSIGN(const Kernel kernel, forced_kernel(options.kernel, p, limits));
       choice = {kernel};

@@ -59,21 +59,23 @@ WorkItem run_of(const AttentionProblem& p, const Chain& chain, std::int64_t firs
   return item;
 }
 
-double cost(const WorkItem& item) {
-  return static_cast<double>((item.tokens + kChunk - 1) / kChunk) +
-         CostModel::kWarmChunk * item.warm_chunks;
+double cost(const WorkItem& item, double warm_chunk) {
+  return static_cast<double>((item.tokens + kChunk - 1) / kChunk) + warm_chunk * item.warm_chunks;
 }
 
 // Longest first, so that the blocks that start last are short.
-void sort_by_cost(std::vector<WorkItem>& items) {
-  std::stable_sort(items.begin(), items.end(),
-                   [](const WorkItem& a, const WorkItem& b) { return cost(a) > cost(b); });
+void sort_by_cost(std::vector<WorkItem>& items, const CostModel& model) {
+  const double warm = model.warm_chunk();
+  std::stable_sort(items.begin(), items.end(), [&](const WorkItem& a, const WorkItem& b) {
+    return cost(a, warm) > cost(b, warm);
+  });
 }
 
 double seconds(const std::vector<WorkItem>& items, const CostModel& model) {
   std::vector<double> costs;
   costs.reserve(items.size());
-  for (const WorkItem& item : items) costs.push_back(cost(item));
+  const double warm = model.warm_chunk();
+  for (const WorkItem& item : items) costs.push_back(cost(item, warm));
   return model.seconds(costs);
 }
 
@@ -94,7 +96,7 @@ struct Cutter {
       launch.main.push_back(run_of(problem(launch, chain), chain, 0, chain.chunks, 0));
     }
     launch.uniform = problems[launch.calls[0]].cu_seqlens.empty();
-    if (!launch.uniform) sort_by_cost(launch.main);
+    if (!launch.uniform) sort_by_cost(launch.main, model);
     launch.estimated_seconds = seconds(launch.main, model);
   }
 
@@ -125,8 +127,9 @@ struct Cutter {
 // Runs of equal cost, about `runs` of them: a chain whose states live long gets fewer.
 void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
   launch.segments = Segments::kWarm;
-  const auto warm_up = [](const Chain& chain) {
-    return CostModel::kWarmChunk * static_cast<double>(std::min(chain.horizon, chain.chunks));
+  const double share = model.warm_chunk();
+  const auto warm_up = [&](const Chain& chain) {
+    return share * static_cast<double>(std::min(chain.horizon, chain.chunks));
   };
   const auto count = [&](const Chain& chain, double budget) -> std::int64_t {
     if (chain.chunks == 0) return 1;
@@ -165,7 +168,7 @@ void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
       first = last;
     }
   }
-  sort_by_cost(launch.main);
+  sort_by_cost(launch.main, model);
   launch.estimated_seconds = seconds(launch.main, model);
 }
 
@@ -198,8 +201,8 @@ void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
     if (n > 1) launch.scans.push_back({launch.slots, slots, static_cast<float>(factor)});
     launch.slots += slots;
   }
-  sort_by_cost(launch.main);
-  sort_by_cost(launch.state_pass);
+  sort_by_cost(launch.main, model);
+  sort_by_cost(launch.state_pass, pass_model);
   launch.estimated_seconds = seconds(launch.main, model) + seconds(launch.state_pass, pass_model);
   if (launch.slots > 0) {
     launch.estimated_seconds +=
