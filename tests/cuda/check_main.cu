@@ -262,8 +262,7 @@ struct Sweep {
 constexpr Sweep kShapes[] = {{"sweep64", 64, 64},           {"sweep128", 128, 128},
                              {"sweep256", 256, 128},        {"sweep64-single", 64, 64},
                              {"sweep128-single", 128, 128}, {"sweep256-single", 256, 128},
-                             {"sweep64-pair", 64, 64},      {"sweep64-quad", 64, 64},
-                             {"sweep64-twin", 64, 64}};
+                             {"sweep64-pair", 64, 64}};
 constexpr Sweep kOlderShapes[] = {{"mma64", 64, 64}, {"mma128", 128, 128}, {"mma256", 256, 128},
                                   {"fma64", 64, 64}, {"fma128", 128, 128}, {"fma256", 256, 128}};
 const double kHalf = std::log(2.0);
@@ -335,7 +334,7 @@ std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
            .data = Data::kExact,
            .options = forced(s.name)};
       if (slope == 0) add(c);
-      for (const char* segments : {"warm", "carry"}) {
+      for (const char* segments : {"warm", "aligned", "carry"}) {
         for (int runs : {1, 2, 7, 16, 64}) {
           c = {.name = at + segments + " " + std::to_string(runs),
                .T = 1000,
@@ -429,7 +428,7 @@ std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
     c.options.kernel = s.name;
     c.options.batch_invariant = true;
     add(c);
-    for (const char* segments : {"warm", "carry"}) {
+    for (const char* segments : {"warm", "aligned", "carry"}) {
       c = {.name = name + " random " + segments,
            .N = 1,
            .T = 5000,

@@ -8,8 +8,6 @@ namespace tnl::cuda {
 
 namespace {
 
-constexpr double kStartSeconds = 1.5e-6;  // of a block: until its first chunk is there
-
 // Seconds of a chunk in a block that never waits for memory, measured (docs/kernels/sweep.md):
 // alone on its multiprocessor, or beside a second one.
 struct ChunkSeconds {
@@ -34,11 +32,8 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
       return {2.74e-6, 3.43e-6, 4.38e-6};
     case Kernel::kSweep256Single:
       return {1.52e-6, 1.97e-6, 2.43e-6};
-    case Kernel::kSweep64Quad:
-      return {0.30e-6, 0.33e-6, 0.40e-6};
     case Kernel::kSweep64Pair:
-    case Kernel::kSweep64Twin:
-      return {0.55e-6, 0.62e-6, 0.75e-6};
+      return {0.52e-6, 0.555e-6, 0.775e-6};
     default:
       return {};
   }
@@ -54,19 +49,21 @@ double modelled(Kernel kernel, Split split, const SweepShape& shape, int capabil
   const double rate = 1.5e9 * (is_mma(kernel) ? tensor : 55);
   // Operands through shared memory, which every warp reads anew, and the barriers.
   const double fixed = is_mma(kernel) ? 1e-6 + 0.75e-6 * shape.key_tiles : 3e-6;
-  const double keys = kTile * shape.key_tiles, values = kTile * shape.value_tiles;
+  const double keys = kTile * shape.key_tiles, values = kTile * shape.workers;
   const double splits = split == Split::kNone ? 2 : split == Split::kState ? 3 : 5;
   const double products = kChunk * (splits * keys * values + 32 * (keys + values));
   return (beside ? shape.blocks_per_multiprocessor : 1) * (fixed + products / rate);
 }
 
 // What a kernel that waits for memory reaches of a copy's bandwidth, measured likewise.
-double bandwidth_share(Kernel kernel, bool beside) {
+double bandwidth_share(Kernel kernel, bool beside, bool aligned) {
   switch (kernel) {
     case Kernel::kSweep64:
       return beside ? 0.965 : 1.0;
     case Kernel::kSweep64Single:
       return 0.96;
+    case Kernel::kSweep64Pair:
+      return aligned ? 0.985 : 0.92;
     case Kernel::kSweep256Single:
       return 0.95;
     case Kernel::kSweep128Single:
@@ -76,9 +73,9 @@ double bandwidth_share(Kernel kernel, bool beside) {
   }
 }
 
-// What a chunk that only builds the state takes of one with output, where its products bound both.
-double warm_share(Kernel kernel) {
-  return kernel == Kernel::kSweep64Quad ? 0.5 : 0.5;
+// Of a block: until its first chunk is there. A cluster's blocks wait for one another.
+double start_seconds(Kernel kernel) {
+  return kernel == Kernel::kSweep64Pair ? 2.5e-6 : 1.5e-6;
 }
 
 }  // namespace
@@ -101,22 +98,16 @@ double CostModel::product_seconds(bool beside) const {
                                 : measured(kernel_, beside).of(split_);
 }
 
-double CostModel::chunk_seconds(std::size_t items) const {
+double CostModel::chunk_seconds(std::size_t items, bool aligned) const {
   const bool beside = items > static_cast<std::size_t>(items_alone());
   const double memory = static_cast<double>(items) * bytes_per_chunk_ /
-                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside));
+                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside, aligned));
   return std::max(product_seconds(beside), memory);
 }
 
-double CostModel::warm_chunk() const {
-  const double whole = chunk_seconds(items_alone());
-  const double memory = whole > product_seconds(false) ? whole : 0;
-  return std::max(warm_share(kernel_) * product_seconds(false), 0.5 * memory) / whole;
-}
-
-double CostModel::seconds(std::span<const double> chunks) const {
+double CostModel::seconds(std::span<const double> chunks, bool aligned) const {
   if (chunks.empty()) return 0;
-  const double start = kStartSeconds / product_seconds(false);
+  const double start = start_seconds(kernel_) / product_seconds(false);
   // When each place falls idle for good, in chunks.
   std::vector<double> ends;
   const auto places = static_cast<std::size_t>(items_at_once());
@@ -135,7 +126,7 @@ double CostModel::seconds(std::span<const double> chunks) const {
   std::sort(ends.begin(), ends.end());
   double seconds = kLaunchSeconds, at = 0;
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i);
+    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, aligned);
     at = ends[i];
   }
   return seconds;

@@ -16,22 +16,22 @@ class CostModel {
   // Seconds of one launch whose items cost so many chunks each and start in this order. Blocks that
   // run at the same time advance at the same speed: that of their products, or their share of the
   // memory's bandwidth where that is less.
-  double seconds(std::span<const double> chunks) const;
+  // aligned: neighbouring heads read the same tokens at about the same time.
+  double seconds(std::span<const double> chunks, bool aligned = true) const;
 
   // Items that run at once, one block a multiprocessor or as many as fit.
   int items_alone() const { return items(1); }
   int items_at_once() const { return items(shape_.blocks_per_multiprocessor); }
 
-  // A chunk that only builds the state, in units of a whole one where the device is full: it reads
-  // k and v, half of the bytes, and has one product of four, but not less of them where blocks take
-  // turns at the others.
-  double warm_chunk() const;
+  // A chunk that only builds the state, in units of a whole one: it reads k and v, half of the
+  // bytes, and has one product of four.
+  static constexpr double kWarmChunk = 0.5;
   static constexpr double kLaunchSeconds = 3e-6;
 
  private:
   int items(int blocks_per_multiprocessor) const;
   double product_seconds(bool beside) const;
-  double chunk_seconds(std::size_t items) const;
+  double chunk_seconds(std::size_t items, bool aligned) const;
 
   SweepShape shape_;
   Kernel kernel_;

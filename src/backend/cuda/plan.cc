@@ -19,12 +19,9 @@ constexpr std::int64_t kMaxCoordinate = std::int64_t{1} << 30;  // of the copy e
 
 template <class C>
 SweepShape shape_of() {
-  SweepShape shape{C::kKeyTiles, 1, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+  SweepShape shape{C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
   if constexpr (requires { C::kTurns; }) {
-    shape.value_tiles = C::kValueTiles;
-    shape.turns = C::kBlockTurns;
-  } else {
-    shape.value_tiles = C::kWorkers;
+    shape.turns = C::kTurns;
   }
   return shape;
 }
@@ -81,10 +78,8 @@ std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& li
   }
   if (p.key_dim <= 64) {
     std::vector<Kernel> kernels{Kernel::kSweep64, Kernel::kSweep64Single};
-    // Those whose bits differ: not where another batch may get another kernel.
-    if (!options.batch_invariant) {
-      kernels.insert(kernels.end(), {Kernel::kSweep64Pair, Kernel::kSweep64Quad});
-    }
+    // Its bits differ: not where another batch may get another kernel.
+    if (!options.batch_invariant) kernels.push_back(Kernel::kSweep64Pair);
     return kernels;
   }
   if (p.key_dim <= 128) return {Kernel::kSweep128, Kernel::kSweep128Single};
@@ -134,8 +129,8 @@ Status plan_launch(std::span<const AttentionProblem> problems, const DeviceLimit
                    const PlanOptions& options, LaunchPlan& launch) {
   const SweepShape shape = sweep_shape(launch.kernel, launch.split);
   const int tiles = tiles_of(problems[launch.calls[0]].value_dim);
-  const int blocks = (tiles + shape.value_tiles - 1) / shape.value_tiles;
-  launch.value_tiles = blocks * shape.value_tiles;
+  const int blocks = (tiles + shape.workers - 1) / shape.workers;
+  launch.value_tiles = blocks * shape.workers;
   launch.turns = shape.turns;
   launch.blocks_per_item = blocks * shape.turns;
   launch.slot_bytes = sizeof(float) * kTile * kTile * shape.key_tiles * launch.value_tiles;
@@ -171,10 +166,6 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep256Single>(split);
     case Kernel::kSweep64Pair:
       return shape_of<Sweep64Pair>(split);
-    case Kernel::kSweep64Quad:
-      return shape_of<Sweep64Quad>(split);
-    case Kernel::kSweep64Twin:
-      return shape_of<Sweep64Twin>(split);
     case Kernel::kMma64:
       return shape_of<Mma64>(split);
     case Kernel::kMma128:
@@ -231,10 +222,6 @@ const char* kernel_name(Kernel kernel) {
       return "sweep256-single";
     case Kernel::kSweep64Pair:
       return "sweep64-pair";
-    case Kernel::kSweep64Twin:
-      return "sweep64-twin";
-    case Kernel::kSweep64Quad:
-      return "sweep64-quad";
     case Kernel::kMma64:
       return "mma64";
     case Kernel::kMma128:
@@ -257,6 +244,8 @@ const char* segments_name(Segments segments) {
   switch (segments) {
     case Segments::kWarm:
       return "warm";
+    case Segments::kAligned:
+      return "aligned";
     case Segments::kCarry:
       return "carry";
     case Segments::kPlain:

@@ -34,8 +34,6 @@ enum class Kernel {
   kSweep128Single,  //
   kSweep256Single,  //
   kSweep64Pair,     // the same K, two blocks of one tile take turns at the chunks
-  kSweep64Twin,     // the same K, two workers of one block do
-  kSweep64Quad,     // the same K, four blocks
   kMma64,           // the same K by mma.sync, for any device from sm_80 on
   kMma128,          //
   kMma256,          //
@@ -44,10 +42,9 @@ enum class Kernel {
   kFma256,          //
   kGeneral,         // any K, V, strides and dtype; token by token
 };
-inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
-                                     Kernel::kSweep256,       Kernel::kSweep64Single,
-                                     Kernel::kSweep128Single, Kernel::kSweep256Single,
-                                     Kernel::kSweep64Pair,    Kernel::kSweep64Twin, Kernel::kSweep64Quad};
+inline constexpr Kernel kSweeps[] = {
+    Kernel::kSweep64,        Kernel::kSweep128,       Kernel::kSweep256,   Kernel::kSweep64Single,
+    Kernel::kSweep128Single, Kernel::kSweep256Single, Kernel::kSweep64Pair};
 
 // The kernels that copy row by row: no tensor maps, code for every device from sm_80 on.
 inline constexpr Kernel kRowKernels[] = {Kernel::kMma64, Kernel::kMma128, Kernel::kMma256,
@@ -61,14 +58,15 @@ constexpr bool is_row_kernel(Kernel kernel) {
 
 // How a long sequence is spread over blocks.
 enum class Segments {
-  kPlain,  // one run a sequence and head
-  kWarm,   // several runs; each starts early enough that what lies before has decayed away
-  kCarry,  // several runs; a first pass computes their states, a scan hands them on
+  kPlain,    // one run a sequence and head
+  kWarm,     // several runs; each starts early enough that what lies before has decayed away
+  kAligned,  // likewise, cut so that all heads read the same tokens at about the same time
+  kCarry,    // several runs; a first pass computes their states, a scan hands them on
 };
 
 struct PlanOptions {
   std::string kernel;    // "sweep64", "sweep64-single", .., "mma64", .., "general"; empty: chosen
-  std::string segments;  // "plain", "warm", "carry"; empty: chosen
+  std::string segments;  // "plain", "warm", "aligned", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
   std::optional<Split> split;    // kAll is the precise plan
   bool batch_invariant = false;  // bits of a sequence do not depend on what else is in the batch
@@ -90,7 +88,7 @@ struct LaunchPlan {
   std::vector<int> calls;  // which of the problems
   int value_tiles = 1;     // tiles of V the workers cover
   int blocks_per_item = 1;
-  int turns = 1;  // of them, those that take turns at the chunks of the same columns
+  int turns = 1;         // of them, those that take turns at the chunks of the same columns
   bool uniform = false;  // `main` follows from the block index: nothing to upload
   std::vector<WorkItem> main;
   std::vector<WorkItem> state_pass;
@@ -115,7 +113,7 @@ bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLi
 
 // Threads, dynamic shared memory and blocks a multiprocessor of a sweep kernel.
 struct SweepShape {
-  int key_tiles, value_tiles, blocks_per_multiprocessor, threads;
+  int key_tiles, workers, blocks_per_multiprocessor, threads;
   std::size_t shared_bytes;
   int turns = 1;  // blocks that take turns at the chunks of an item
 };

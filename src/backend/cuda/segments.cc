@@ -59,30 +59,28 @@ WorkItem run_of(const AttentionProblem& p, const Chain& chain, std::int64_t firs
   return item;
 }
 
-double cost(const WorkItem& item, double warm_chunk) {
-  return static_cast<double>((item.tokens + kChunk - 1) / kChunk) + warm_chunk * item.warm_chunks;
+double cost(const WorkItem& item) {
+  return static_cast<double>((item.tokens + kChunk - 1) / kChunk) +
+         CostModel::kWarmChunk * item.warm_chunks;
 }
 
 // Longest first, so that the blocks that start last are short.
-void sort_by_cost(std::vector<WorkItem>& items, const CostModel& model) {
-  const double warm = model.warm_chunk();
-  std::stable_sort(items.begin(), items.end(), [&](const WorkItem& a, const WorkItem& b) {
-    return cost(a, warm) > cost(b, warm);
-  });
+void sort_by_cost(std::vector<WorkItem>& items) {
+  std::stable_sort(items.begin(), items.end(),
+                   [](const WorkItem& a, const WorkItem& b) { return cost(a) > cost(b); });
 }
 
-double seconds(const std::vector<WorkItem>& items, const CostModel& model) {
+double seconds(const std::vector<WorkItem>& items, const CostModel& model, bool aligned = true) {
   std::vector<double> costs;
   costs.reserve(items.size());
-  const double warm = model.warm_chunk();
-  for (const WorkItem& item : items) costs.push_back(cost(item, warm));
-  return model.seconds(costs);
+  for (const WorkItem& item : items) costs.push_back(cost(item));
+  return model.seconds(costs, aligned);
 }
 
-// What the three ways of cutting have in common.
+// What the ways of cutting have in common.
 struct Cutter {
   std::span<const AttentionProblem> problems;
-  const std::vector<Chain>& chains;  // the calls of a sequence and head lie side by side
+  const std::vector<Chain>& chains;     // the calls of a sequence and head lie side by side
   const CostModel &model, &pass_model;  // of the sweep and of the pass that only builds states
   const DeviceLimits& limits;
 
@@ -96,11 +94,12 @@ struct Cutter {
       launch.main.push_back(run_of(problem(launch, chain), chain, 0, chain.chunks, 0));
     }
     launch.uniform = problems[launch.calls[0]].cu_seqlens.empty();
-    if (!launch.uniform) sort_by_cost(launch.main, model);
+    if (!launch.uniform) sort_by_cost(launch.main);
     launch.estimated_seconds = seconds(launch.main, model);
   }
 
   void warm(std::int64_t runs, LaunchPlan& launch) const;
+  void aligned(std::int64_t length, LaunchPlan& launch) const;
   void carry(std::int64_t length, LaunchPlan& launch) const;
 
   // The shortest runs of one length of which there are no more than `runs`, or one a chain; a
@@ -127,9 +126,8 @@ struct Cutter {
 // Runs of equal cost, about `runs` of them: a chain whose states live long gets fewer.
 void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
   launch.segments = Segments::kWarm;
-  const double share = model.warm_chunk();
-  const auto warm_up = [&](const Chain& chain) {
-    return share * static_cast<double>(std::min(chain.horizon, chain.chunks));
+  const auto warm_up = [](const Chain& chain) {
+    return CostModel::kWarmChunk * static_cast<double>(std::min(chain.horizon, chain.chunks));
   };
   const auto count = [&](const Chain& chain, double budget) -> std::int64_t {
     if (chain.chunks == 0) return 1;
@@ -168,7 +166,33 @@ void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
       first = last;
     }
   }
-  sort_by_cost(launch.main, model);
+  sort_by_cost(launch.main);
+  launch.estimated_seconds = seconds(launch.main, model, false);
+}
+
+// Runs of one length, side by side: those of neighbouring heads, whose rows share what memory opens
+// at once. A run that warms up takes half as long over a chunk, so it begins half of its warm-up
+// late, and all heads go on together.
+void Cutter::aligned(std::int64_t length, LaunchPlan& launch) const {
+  launch.segments = Segments::kAligned;
+  std::int64_t most = 0;
+  for (const Chain& chain : chains) most = std::max(most, chain.chunks);
+  const auto begin = [&](const Chain& chain, std::int64_t i) {
+    const double late =
+        CostModel::kWarmChunk * static_cast<double>(std::min(chain.horizon, i * length));
+    return std::min<std::int64_t>(chain.chunks, i * length + std::llround(late));
+  };
+  for (std::int64_t i = 0; i == 0 || i * length < most; ++i) {
+    for (const Chain& chain : chains) {
+      const std::int64_t first = begin(chain, i);
+      // What is left behind the last whole run goes with it.
+      const std::int64_t last =
+          (i + 1) * length < chain.chunks ? begin(chain, i + 1) : chain.chunks;
+      if (i > 0 && (i * length >= chain.chunks || first == last)) continue;
+      launch.main.push_back(
+          run_of(problem(launch, chain), chain, first, last, std::min(chain.horizon, first)));
+    }
+  }
   launch.estimated_seconds = seconds(launch.main, model);
 }
 
@@ -201,8 +225,8 @@ void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
     if (n > 1) launch.scans.push_back({launch.slots, slots, static_cast<float>(factor)});
     launch.slots += slots;
   }
-  sort_by_cost(launch.main, model);
-  sort_by_cost(launch.state_pass, pass_model);
+  sort_by_cost(launch.main);
+  sort_by_cost(launch.state_pass);
   launch.estimated_seconds = seconds(launch.main, model) + seconds(launch.state_pass, pass_model);
   if (launch.slots > 0) {
     launch.estimated_seconds +=
@@ -213,9 +237,10 @@ void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
 
 Status check_options(const PlanOptions& options) {
   const std::string& forced = options.segments;
-  if (!forced.empty() && forced != "plain" && forced != "warm" && forced != "carry") {
+  if (!forced.empty() && forced != "plain" && forced != "warm" && forced != "aligned" &&
+      forced != "carry") {
     return invalid_argument(
-        fmt::format("segments: found '{}', expected plain, warm or carry", forced));
+        fmt::format("segments: found '{}', expected plain, warm, aligned or carry", forced));
   }
   if (options.runs < 0 || options.runs > kMaxRuns) {
     return invalid_argument(
@@ -283,12 +308,20 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
       }
     }
     for (std::int64_t runs : counts) {
-      if (forced != "carry") {
+      if (forced.empty() || forced == "warm") {
         LaunchPlan candidate = empty;
         cutter.warm(runs, candidate);
         consider(std::move(candidate));
       }
-      if (forced != "warm") consider_carry(cutter.carry_length(runs, launch.turns));
+      // Where a run is spread over blocks, what it reads of a row is all that they have open.
+      if (forced.empty() ? launch.turns > 1 : forced == "aligned") {
+        LaunchPlan candidate = empty;
+        cutter.aligned(cutter.carry_length(runs, launch.turns), candidate);
+        consider(std::move(candidate));
+      }
+      if (forced.empty() || forced == "carry") {
+        consider_carry(cutter.carry_length(runs, launch.turns));
+      }
     }
   }
   launch = std::move(best);

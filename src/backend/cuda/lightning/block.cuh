@@ -74,9 +74,9 @@ struct Block {
       : params(params_), shared(shared_), tiles(tiles_) {
     const int group = blockIdx.x / params.blocks_per_item;
     const int part = blockIdx.x % params.blocks_per_item;
-    turns = Config::kBlockTurns > 1 ? params.turns : 1;
+    turns = Config::kTurns > 1 ? params.turns : 1;
     turn = part % turns;
-    first_value_tile = part / turns * Config::kValueTiles;
+    first_value_tile = part / turns * Config::kWorkers;
     item = params.items_offset > 0  ? packed_item(params, group)
            : params.work != nullptr ? load_item(params.work + group)
                                     : uniform_item(params, group);
@@ -89,14 +89,14 @@ struct Block {
 
   // Whether a worker of this block makes the output of a chunk.
   __device__ __forceinline__ bool makes_output(int c) const {
-    if constexpr (Config::kBlockTurns == 1) return c >= first_output;
-    return c >= first_output && (c - first_output) % Config::kBlockTurns == 0;
+    if constexpr (Config::kTurns == 1) return c >= first_output;
+    return c >= first_output && (c - first_output) % Config::kTurns == 0;
   }
 
   __device__ __forceinline__ const SweepCall& call() const { return params.call(item.call); }
   // The place of q among the stages': of the output number `index`, of the chunk in `stage`.
   static __device__ __forceinline__ int query_slot(int index, int stage) {
-    return Config::kBlockTurns > 1 ? index % Config::kQueries : stage;
+    return Config::kTurns > 1 ? index % Config::kQueries : stage;
   }
   __device__ __forceinline__ const DecayTable& table() const { return shared.table; }
   __device__ __forceinline__ std::uint32_t stage(int i) const {
@@ -111,7 +111,7 @@ struct Block {
   // By a warp that has read all it needs of a stage: to those who fill it again.
   __device__ __forceinline__ void release(int stage, int lane) const {
     const std::uint32_t empty = shared.ring.empty_at(stage);
-    if constexpr (Config::kBlockTurns > 1) {
+    if constexpr (Config::kTurns > 1) {
       if (lane < turns) ptx::mbarrier_arrive_at(empty, lane);
     } else if (lane == 0) {
       ptx::mbarrier_arrive(empty);

@@ -32,10 +32,6 @@ SweepFunction sweep_function(Kernel kernel, DType dtype, Split split) {
       return sweep256_single_function(dtype, split);
     case Kernel::kSweep64Pair:
       return sweep64_pair_function(dtype, split);
-    case Kernel::kSweep64Quad:
-      return sweep64_quad_function(dtype, split);
-    case Kernel::kSweep64Twin:
-      return sweep64_twin_function(dtype, split);
     default:
       break;
   }
@@ -104,7 +100,7 @@ Status fill_call(const AttentionProblem& p, const SweepShape& shape, SweepCall& 
   const int keys = call.whole_tiles ? shape.key_tiles : 0;
   TNL_TRY(encode_operand(p, p.q, p.key_dim, keys, call.q));
   TNL_TRY(encode_operand(p, p.k, p.key_dim, keys, call.k));
-  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.whole_tiles ? shape.value_tiles : 0, call.v));
+  TNL_TRY(encode_operand(p, p.v, p.value_dim, call.whole_tiles ? shape.workers : 0, call.v));
   TNL_TRY(encode_operand(p, p.o, p.value_dim, 0, call.o));
   call.o_data = p.o.data;
   call.o_stride_batch = p.o.stride_batch;

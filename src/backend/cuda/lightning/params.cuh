@@ -46,7 +46,7 @@ struct SweepParams {
   std::int16_t decay_offset, items_offset;  // in data; 0: not there
   std::int16_t blocks_per_item, value_tiles;
   std::int16_t turns;  // blocks of an item that take turns at its chunks, side by side
-  bool packed;  // a packed batch: every sequence lies in batch 0
+  bool packed;         // a packed batch: every sequence lies in batch 0
 
   __host__ __device__ const SweepCall& call(int i) const {
     return reinterpret_cast<const SweepCall*>(data)[i];

@@ -18,12 +18,12 @@ __device__ __forceinline__ void score_chunks(const Block<Config>& block) {
     ptx::mbarrier_wait(block.shared.ring.full_at(ring.stage), ring.parity);
     block.release(ring.stage, at.lane);
   };
-  for (int c = 0; c < block.first_output; ++c, ring.advance()) skip();
-  const int outputs = block.chunks - block.first_output;
+  const int first = min(block.first_output, block.chunks), outputs = block.chunks - first;
+  for (int c = 0; c < first; ++c, ring.advance()) skip();
 #pragma unroll 1
-  for (int c = 0; c < outputs; c += Config::kBlockTurns, ring.advance(), buffer.advance()) {
+  for (int c = 0; c < outputs; c += Config::kTurns, ring.advance(), buffer.advance()) {
     block.await(ring, c + 1 == outputs, kBarrier, at.thread);
-    const std::uint32_t q = block.query(block.query_slot(c / Config::kBlockTurns, ring.stage));
+    const std::uint32_t q = block.query(block.query_slot(c / Config::kTurns, ring.stage));
     ptx::wgmma_pin(p);
     ptx::wgmma_fence();
     Products<T, Config>::scores(p, q, block.stage(ring.stage));
@@ -37,9 +37,9 @@ __device__ __forceinline__ void score_chunks(const Block<Config>& block) {
     ptx::fence_proxy_async();
     __syncwarp();
     if (at.lane == 0) ptx::mbarrier_arrive(block.shared.scores.full_at(buffer.stage));
-    // Those of the blocks that take turns with this one.
+      // Those of the blocks that take turns with this one.
 #pragma unroll
-    for (int i = 1; i < Config::kBlockTurns; ++i) {
+    for (int i = 1; i < Config::kTurns; ++i) {
       if (c + i >= outputs) break;
       ring.advance();
       skip();

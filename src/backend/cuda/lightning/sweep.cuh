@@ -26,23 +26,23 @@ __device__ __forceinline__ void load_chunk(const Block<Config>& block, const Swe
   const std::uint32_t k = block.stage(stage), v = k + Config::kKeyBytes;
   const bool with_output = block.makes_output(c);
   const std::uint32_t q =
-      block.query(block.query_slot((c - block.first_output) / Config::kBlockTurns, stage));
+      block.query(block.query_slot((c - block.first_output) / Config::kTurns, stage));
   ptx::mbarrier_arrive_expect_elected(
       full, (with_output ? 2 : 1) * Config::kKeyBytes + Config::kValueBytes);
   // Of a cluster, one brings k and v of a chunk for all.
-  const bool shared = Config::kBlockTurns > 1 && block.turns > 1;
-  const bool mine = !shared || c % Config::kBlockTurns == block.turn;
+  const bool shared = Config::kTurns > 1 && block.turns > 1;
+  const bool mine = !shared || c % Config::kTurns == block.turn;
   auto load = [&](std::uint32_t to, const CUtensorMap* map, const ptx::TileOrigin& from) {
-    if constexpr (Config::kBlockTurns > 1) {
+    if constexpr (Config::kTurns > 1) {
       if (shared) {
-        return ptx::tma_multicast_elected(to, map, full, from, (1 << Config::kBlockTurns) - 1);
+        return ptx::tma_multicast_elected(to, map, full, from, (1 << Config::kTurns) - 1);
       }
     }
     ptx::tma_load_elected(to, map, full, from);
   };
   // Boxes of all the tiles a block wants, or where the last tile is not whole, one by one.
   const int key_boxes = call.whole_tiles ? 1 : Config::kKeyTiles;
-  const int value_boxes = call.whole_tiles ? 1 : Config::kValueTiles;
+  const int value_boxes = call.whole_tiles ? 1 : Config::kWorkers;
   ptx::TileOrigin origin{0, item.row + (call.reverse ? -(c + 1) : c) * kChunk, 0, item.head,
                          item.batch};
 #pragma unroll 1
@@ -75,13 +75,13 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
   if (warp == kLoader) {
     if (thread % 32 == 0) {
       shared.ring.init(1, 4 * kMath * block.turns);
-      shared.scores.init(4, 4 * Config::kValueTiles);
+      shared.scores.init(4, 4 * Config::kWorkers);
       ptx::fence_proxy_async();
     }
     __syncwarp();
   }
   // Barriers are there before anybody of the cluster arrives at them.
-  if constexpr (Config::kBlockTurns > 1) ptx::cluster_sync();
+  if constexpr (Config::kTurns > 1) ptx::cluster_sync();
   if (warp == kLoader) {
     // The first chunks are under way before anybody else is ready.
     for (int c = 0; c < min(Config::kStages, block.chunks); ++c) {
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
     }
   }
   // Nobody leaves while the others still write here.
-  if constexpr (Config::kBlockTurns > 1) ptx::cluster_sync();
+  if constexpr (Config::kTurns > 1) ptx::cluster_sync();
 }
 
 }  // namespace tnl::cuda

@@ -14,12 +14,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   const WorkItem& item = block.item;
   const DecayTable& table = block.table();
   constexpr int kTurns = Config::kTurns;
-  // Chunks of a step whose products update the state together; the others follow them.
-  constexpr int kTogether = kTurns > 2 ? kTurns / 2 : kTurns;
-  constexpr bool kTwoParts = kTogether < kTurns;
-  const int turn = Config::kWorkerTurns > 1 ? worker : 0;  // of those of this block
-  const int tile = Config::kWorkerTurns > 1 ? 0 : worker;
-  const int value_tile = block.first_value_tile + tile;
+  const int value_tile = block.first_value_tile + worker;
   const int chunks = block.chunks, last_tokens = block.last_tokens;
   using E = Element<T>;
   using P = Products<T, Config>;
@@ -38,11 +33,11 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   const int barrier = 1 + worker;
   const std::uint32_t output_tile =
       block.tiles + Config::kOutputOffset + worker * Config::kOutputTiles * kTileBytes;
-  const std::uint32_t v_offset = Config::kKeyBytes + tile * kTileBytes + at.transposed_offset();
+  const std::uint32_t v_offset = Config::kKeyBytes + worker * kTileBytes + at.transposed_offset();
   const bool partial = last_tokens < kChunk;
 
   float s[kState], o[32];
-  std::uint32_t v[16], weighted[kTogether][16];
+  std::uint32_t v[16], weighted[kTurns][16];
   const bool undecayed = load_state<Config::kKeyTiles>(s, params, call, item, value_tile, at);
 
   auto load_tile = [&](std::uint32_t(&to)[16], std::uint32_t stage) {
@@ -77,7 +72,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     ptx::wgmma_pin(s);
   };
   // Sᵀ = λ^n Sᵀ + (Vᵀ · decay) k, in flight when this returns.
-  std::uint32_t lost[kTogether][kSplitAll ? 16 : 1];
+  std::uint32_t lost[kTurns][kSplitAll ? 16 : 1];
   auto update_state = [&](std::uint32_t stage, bool first, bool last) {
     load_values(stage);
     weigh(weighted[0], v, last, 1.f, nullptr);
@@ -91,7 +86,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   auto state_updated = [&] {  // behind the wait for it
     ptx::wgmma_pin(s);
 #pragma unroll
-    for (int j = 0; j < kTogether; ++j) {
+    for (int j = 0; j < kTurns; ++j) {
       ptx::wgmma_pin(weighted[j]);
       if constexpr (kSplitAll) ptx::wgmma_pin(lost[j]);
     }
@@ -178,91 +173,89 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   };
 
   using Position = RingPosition<Config::kStages>;
-  // Calls body(j - begin, position, last, factor) for chunks c + j, begin <= j < end, of a step of
-  // `count`, from the last one on; factor: the decay over those of the step behind. A chunk that is
-  // not before `limit` stands for no token: its products are those of chunk c by zeros, as a
-  // condition would serialise every wgmma of the loop. Returns the decay over the step behind c.
-  auto over_step = [&](Position from, int c, int count, int limit, int begin, int end, auto body) {
+  // Calls body(j, position, last, factor) for the chunks c + j of a step, from the last one on;
+  // factor: the decay over those behind. A chunk that is not before `limit` stands for no token:
+  // its products are those of chunk c by zeros, as a condition would serialise every wgmma of the
+  // loop. Returns the decay over all but chunk c.
+  auto over_step = [&](Position from, int c, int limit, auto body) {
     float factor = 1.f;
 #pragma unroll
-    for (int j = count - 1; j >= 0; --j) {
+    for (int j = kTurns - 1; j > 0; --j) {
       Position position = from;
 #pragma unroll
       for (int i = 0; i < j; ++i) position.advance();
-      const bool there = j == 0 || c + j < limit,
-                 last = there ? c + j + 1 == chunks : c + 1 == chunks;
-      if (j >= begin && j < end) {
-        body(j - begin, there ? position : from, last, there ? factor : 0.f);
-      }
-      if (there && j > 0) factor *= chunk_decay(false, last);
+      const bool there = c + j < limit;
+      const bool last = (there ? c + j : c) + 1 == chunks;
+      body(j, there ? position : from, last, there ? factor : 0.f);
+      if (there) factor *= chunk_decay(false, last);
     }
+    body(0, from, c + 1 == chunks, factor);
     return factor;
   };
-  // The weighted V of the first chunks of a step and, unless it is made later, what that lost.
-  using Operand = std::uint32_t[kTogether][16];
-  using Lost = std::uint32_t[kTogether][kSplitAll ? 16 : 1];
-  auto prepare = [&](Operand& to, Lost* low, Position from, int c, int count, int limit,
-                     int begin) {
-    return over_step(from, c, count, limit, begin, begin + kTogether,
-                     [&](int j, Position at_j, bool last, float factor) {
-                       block.await(at_j, last, barrier, at.thread);
-                       std::uint32_t raw[16];
-                       load_tile(raw, block.stage(at_j.stage));
-                       weigh(to[j], raw, last, factor, nullptr);
-                       if constexpr (kSplitAll) {
-                         if (low != nullptr) weigh((*low)[j], raw, last, factor, to[j]);
-                       }
-                     });
+  // The weighted V of a step and, unless that is made later, what it lost.
+  using Operand = std::uint32_t[kTurns][16];
+  using Lost = std::uint32_t[kTurns][kSplitAll ? 16 : 1];
+  auto prepare = [&](Operand& to, Lost* low, Position from, int c, int limit) {
+    return over_step(from, c, limit, [&](int j, Position at_j, bool last, float factor) {
+      block.await(at_j, last, barrier, at.thread);
+      std::uint32_t raw[16];
+      load_tile(raw, block.stage(at_j.stage));
+      weigh(to[j], raw, last, factor, nullptr);
+      if constexpr (kSplitAll) {
+        if (low != nullptr) weigh((*low)[j], raw, last, factor, to[j]);
+      }
+    });
   };
-  auto add_weighted = [&](Position from, int c, int count, int limit, int begin) {
-    over_step(from, c, count, limit, begin, begin + kTogether,
-              [&](int j, Position at_j, bool, float) {
-                P::state(s, weighted[j], block.stage(at_j.stage));
-              });
+  auto add_weighted = [&](Position from, int c, int limit) {
+    over_step(from, c, limit, [&](int j, Position at_j, bool, float) {
+      P::state(s, weighted[j], block.stage(at_j.stage));
+    });
   };
-  auto add_lost = [&](Position from, int c, int count, int limit, int begin) {
+  auto add_lost = [&](Position from, int c, int limit) {
     if constexpr (kSplitAll) {
-      over_step(from, c, count, limit, begin, begin + kTogether,
-                [&](int j, Position at_j, bool, float) {
-                  P::state(s, lost[j], block.stage(at_j.stage));
-                });
+      over_step(from, c, limit, [&](int j, Position at_j, bool, float) {
+        P::state(s, lost[j], block.stage(at_j.stage));
+      });
+    }
+  };
+  auto release_step = [&](int c, int limit) {
+#pragma unroll
+    for (int j = 0; j < kTurns; ++j, ring.advance()) {
+      if (j == 0 || c + j < limit) release();
     }
   };
 
   int c = 0;
   // Chunks whose output another one makes, or nobody.
-  const int first_output = min(block.first_output + turn * Config::kBlockTurns, chunks);
+  const int first_output = min(block.first_output, chunks);
   if (first_output > 0) {
     // The next step's operands are made while the products of this one run.
     Operand next;
     Lost next_lost;
-    float factor = prepare(weighted, &lost, ring, 0, kTogether, first_output, 0);
+    float factor = prepare(weighted, &lost, ring, 0, first_output);
 #pragma unroll 1
-    for (; c < first_output; c += kTogether) {
+    for (; c < first_output; c += kTurns) {
       decay_state(chunk_decay(c == 0, c + 1 == chunks) * factor);
       ptx::wgmma_fence();
-      add_weighted(ring, c, kTogether, first_output, 0);
-      add_lost(ring, c, kTogether, first_output, 0);
+      add_weighted(ring, c, first_output);
+      add_lost(ring, c, first_output);
       ptx::wgmma_commit();
       Position behind = ring;
 #pragma unroll
-      for (int j = 0; j < kTogether; ++j) behind.advance();
-      if (c + kTogether < first_output) {
-        factor = prepare(next, &next_lost, behind, c + kTogether, kTogether, first_output, 0);
+      for (int j = 0; j < kTurns; ++j) behind.advance();
+      if (c + kTurns < first_output) {
+        factor = prepare(next, &next_lost, behind, c + kTurns, first_output);
       }
       ptx::wgmma_wait<0>();
       state_updated();
+      release_step(c, first_output);
 #pragma unroll
-      for (int j = 0; j < kTogether; ++j, ring.advance()) {
-        if (c + j < first_output) release();
-      }
-#pragma unroll
-      for (int i = 0; i < kTogether * 16; ++i) {
+      for (int i = 0; i < kTurns * 16; ++i) {
         weighted[i / 16][i % 16] = next[i / 16][i % 16];
         if constexpr (kSplitAll) lost[i / 16][i % 16] = next_lost[i / 16][i % 16];
       }
     }
-    if constexpr (kTogether > 1) {  // the last step may have lacked a chunk
+    if constexpr (kTurns > 1) {  // the last step may have lacked a chunk
       c = first_output;
       ring.stage = c % Config::kStages;
       ring.parity = c / Config::kStages & 1;
@@ -275,15 +268,6 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     // a step leaves while the first products of the next do. A step is the chunk whose output this
     // worker makes and, where workers take turns, those of the others up to its next.
     std::uint32_t packed[16];
-    auto release_part = [&](int begin) {
-#pragma unroll
-      for (int j = begin; j < begin + kTogether; ++j) {
-        Position position = ring;
-#pragma unroll
-        for (int i = 0; i < j; ++i) position.advance();
-        if (c + j < chunks) block.release(position.stage, at.lane);
-      }
-    };
     int outputs = 0;  // made so far
     auto send_output = [&](int chunk, bool last) {
       const std::uint32_t to = output_tile + (outputs & 1) * kTileBytes;
@@ -300,37 +284,34 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
     };
     float factor = 1.f;
     if (c < chunks) {
-      factor = prepare(weighted, nullptr, ring, c, kTurns, chunks, 0);
+      factor = prepare(weighted, nullptr, ring, c, chunks);
       prepare_state(0);
     }
-    if (turn > 0) buffer.advance();
 #pragma unroll 1
     for (; c < chunks; c += kTurns, ++outputs) {
       const std::uint32_t stage = block.stage(ring.stage);
       const bool first = c == 0, last = c + 1 == chunks;
       ptx::wgmma_pin(o);
       ptx::wgmma_fence();
-      const std::uint32_t q =
-          block.query(block.query_slot(outputs * Config::kWorkerTurns + turn, ring.stage));
+      const std::uint32_t q = block.query(block.query_slot(outputs, ring.stage));
       P::query(o, operand, q, 0, kState / 8, false);
       if constexpr (kSplitState) P::query(o, remainder, q, 0, kState / 8, true);
       ptx::wgmma_commit();
       decay_state(chunk_decay(first, last) * factor);
       ptx::wgmma_fence();
-      add_weighted(ring, c, kTurns, chunks, 0);
+      add_weighted(ring, c, chunks);
       ptx::wgmma_commit();
       if (c > first_output) send_output(c - kTurns, false);
       ptx::wgmma_wait<1>();
       state_read();
       scale_output(first);
       if constexpr (kSplitAll) {
-        over_step(ring, c, kTurns, chunks, 0, kTogether,
-                  [&](int j, Position at_j, bool last, float factor) {
-                    load_values(block.stage(at_j.stage));
-                    weigh(lost[j], v, last, factor, weighted[j]);
-                  });
+        over_step(ring, c, chunks, [&](int j, Position at_j, bool last, float factor) {
+          load_values(block.stage(at_j.stage));
+          weigh(lost[j], v, last, factor, weighted[j]);
+        });
         ptx::wgmma_fence();
-        add_lost(ring, c, kTurns, chunks, 0);
+        add_lost(ring, c, chunks);
         ptx::wgmma_commit();
       } else {
         load_values(stage);
@@ -342,50 +323,19 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       ptx::wgmma_commit();
       ptx::wgmma_wait<1>();  // S is there, O under way
       state_updated();
-      release_part(0);
-      auto output_made = [&] {
-        ptx::wgmma_pin(o);
-        ptx::wgmma_pin(v);
-        release_scores();
+      release_step(c, chunks);
+      if constexpr (kStateFirst) prepare_state(0);
+      if (c + kTurns < chunks) factor = prepare(weighted, nullptr, ring, c + kTurns, chunks);
+      if constexpr (!kStateFirst) prepare_state(0);
+      ptx::wgmma_pin(operand);
+      if constexpr (kSplitState) ptx::wgmma_pin(remainder);
+      ptx::wgmma_wait<0>();
+      ptx::wgmma_pin(o);
+      ptx::wgmma_pin(v);
+      release_scores();
+      buffer.advance();
 #pragma unroll
-        for (int i = 0; i < 16; ++i) packed[i] = E::pack(o[2 * i], o[2 * i + 1]);
-      };
-      Position next = ring;
-#pragma unroll
-      for (int j = 0; j < kTurns; ++j) next.advance();
-      if constexpr (kTwoParts) {
-        prepare(weighted, &lost, ring, c, kTurns, chunks, kTogether);
-        ptx::wgmma_fence();
-        add_weighted(ring, c, kTurns, chunks, kTogether);
-        add_lost(ring, c, kTurns, chunks, kTogether);
-        ptx::wgmma_commit();
-        ptx::wgmma_wait<1>();  // O is there, S under way
-        output_made();
-        Operand next_weighted = {};
-        float next_factor = 1.f;
-        if (c + kTurns < chunks)
-          next_factor = prepare(next_weighted, nullptr, next, c + kTurns, kTurns, chunks, 0);
-        ptx::wgmma_wait<0>();
-        state_updated();
-        release_part(kTogether);
-        prepare_state(0);
-        factor = next_factor;
-#pragma unroll
-        for (int i = 0; i < kTogether * 16; ++i)
-          weighted[i / 16][i % 16] = next_weighted[i / 16][i % 16];
-      } else {
-        if constexpr (kStateFirst) prepare_state(0);
-        if (c + kTurns < chunks)
-          factor = prepare(weighted, nullptr, next, c + kTurns, kTurns, chunks, 0);
-        if constexpr (!kStateFirst) prepare_state(0);
-        ptx::wgmma_pin(operand);
-        if constexpr (kSplitState) ptx::wgmma_pin(remainder);
-        ptx::wgmma_wait<0>();
-        output_made();
-      }
-      ring = next;
-#pragma unroll
-      for (int j = 0; j < Config::kWorkerTurns; ++j) buffer.advance();
+      for (int i = 0; i < 16; ++i) packed[i] = E::pack(o[2 * i], o[2 * i + 1]);
     }
     // c has passed the end by what the last step lacked.
     if (c > first_output) send_output(c - kTurns, c - kTurns + 1 == chunks);
@@ -474,9 +424,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       ptx::wgmma_pin(p);
     } while (++c < chunks);
   }
-  if (turn == 0) {
-    store_state<Config::kKeyTiles>(s, params, call, item, table.power[1], value_tile, at);
-  }
+  store_state<Config::kKeyTiles>(s, params, call, item, table.power[1], value_tile, at);
   if (at.thread == 0) ptx::bulk_wait_read();
 }
 
