@@ -13,8 +13,8 @@ void add_gpu_options(CLI::App& command, AttentionBenchOptions& options) {
   const std::string group = "On a GPU";
   command
       .add_option("--segments", options.plan.segments,
-                  "force how long sequences are cut: plain, warm, aligned or carry")
-      ->check(CLI::IsMember({"plain", "warm", "aligned", "carry"}))
+                  "force how long sequences are cut: plain, warm or carry")
+      ->check(CLI::IsMember({"plain", "warm", "carry"}))
       ->group(group);
   command
       .add_option(

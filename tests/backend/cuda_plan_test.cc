@@ -222,7 +222,7 @@ TEST(CudaPlan, CoversPackedSequences) {
 TEST(CudaPlan, CoversEachTokenOnceWhereForced) {
   for (Kernel kernel : kSweeps) {
     const int K = kTile * sweep_shape(kernel, Split::kState).key_tiles;
-    for (const char* segments : {"plain", "warm", "aligned", "carry"}) {
+    for (const char* segments : {"plain", "warm", "carry"}) {
       for (int runs : {0, 1, 2, 7, 64, 1000}) {
         for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
           PlanOptions options;
@@ -297,7 +297,7 @@ TEST(CudaPlan, NamesWhatIsWrong) {
   EXPECT_NE(message(o).find("found 'fast', expected sweep64"), std::string::npos);
   o = {};
   o.segments = "hot";
-  EXPECT_NE(message(o).find("found 'hot', expected plain, warm, aligned or carry"), std::string::npos);
+  EXPECT_NE(message(o).find("found 'hot', expected plain, warm or carry"), std::string::npos);
   o = {};
   o.runs = -1;
   EXPECT_NE(message(o).find("runs: found -1"), std::string::npos);

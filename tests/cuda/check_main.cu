@@ -334,7 +334,7 @@ std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
            .data = Data::kExact,
            .options = forced(s.name)};
       if (slope == 0) add(c);
-      for (const char* segments : {"warm", "aligned", "carry"}) {
+      for (const char* segments : {"warm", "carry"}) {
         for (int runs : {1, 2, 7, 16, 64}) {
           c = {.name = at + segments + " " + std::to_string(runs),
                .T = 1000,
@@ -428,7 +428,7 @@ std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
     c.options.kernel = s.name;
     c.options.batch_invariant = true;
     add(c);
-    for (const char* segments : {"warm", "aligned", "carry"}) {
+    for (const char* segments : {"warm", "carry"}) {
       c = {.name = name + " random " + segments,
            .N = 1,
            .T = 5000,

@@ -23,7 +23,7 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
       return beside ? ChunkSeconds{1.20e-6, 1.20e-6, 1.50e-6}
                     : ChunkSeconds{0.92e-6, 0.96e-6, 1.22e-6};
     case Kernel::kSweep64Single:
-      return {0.81e-6, 0.93e-6, 1.17e-6};
+      return {0.75e-6, 0.85e-6, 1.09e-6};
     case Kernel::kSweep128:
       return {1.35e-6, 1.71e-6, 2.35e-6};
     case Kernel::kSweep128Single:
@@ -33,7 +33,7 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
     case Kernel::kSweep256Single:
       return {1.52e-6, 1.97e-6, 2.43e-6};
     case Kernel::kSweep64Pair:
-      return {0.52e-6, 0.555e-6, 0.775e-6};
+      return {0.51e-6, 0.54e-6, 0.77e-6};
     default:
       return {};
   }
@@ -56,14 +56,14 @@ double modelled(Kernel kernel, Split split, const SweepShape& shape, int capabil
 }
 
 // What a kernel that waits for memory reaches of a copy's bandwidth, measured likewise.
-double bandwidth_share(Kernel kernel, bool beside, bool aligned) {
+double bandwidth_share(Kernel kernel, bool beside, bool scattered) {
   switch (kernel) {
     case Kernel::kSweep64:
       return beside ? 0.965 : 1.0;
     case Kernel::kSweep64Single:
-      return 0.96;
+      return scattered ? 0.93 : 0.96;
     case Kernel::kSweep64Pair:
-      return aligned ? 0.985 : 0.92;
+      return scattered ? 0.94 : 0.985;
     case Kernel::kSweep256Single:
       return 0.95;
     case Kernel::kSweep128Single:
@@ -98,14 +98,14 @@ double CostModel::product_seconds(bool beside) const {
                                 : measured(kernel_, beside).of(split_);
 }
 
-double CostModel::chunk_seconds(std::size_t items, bool aligned) const {
+double CostModel::chunk_seconds(std::size_t items, bool scattered) const {
   const bool beside = items > static_cast<std::size_t>(items_alone());
   const double memory = static_cast<double>(items) * bytes_per_chunk_ /
-                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside, aligned));
+                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside, scattered));
   return std::max(product_seconds(beside), memory);
 }
 
-double CostModel::seconds(std::span<const double> chunks, bool aligned) const {
+double CostModel::seconds(std::span<const double> chunks, bool scattered) const {
   if (chunks.empty()) return 0;
   const double start = start_seconds(kernel_) / product_seconds(false);
   // When each place falls idle for good, in chunks.
@@ -126,7 +126,7 @@ double CostModel::seconds(std::span<const double> chunks, bool aligned) const {
   std::sort(ends.begin(), ends.end());
   double seconds = kLaunchSeconds, at = 0;
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, aligned);
+    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, scattered);
     at = ends[i];
   }
   return seconds;

@@ -244,8 +244,6 @@ const char* segments_name(Segments segments) {
   switch (segments) {
     case Segments::kWarm:
       return "warm";
-    case Segments::kAligned:
-      return "aligned";
     case Segments::kCarry:
       return "carry";
     case Segments::kPlain:

@@ -58,15 +58,14 @@ constexpr bool is_row_kernel(Kernel kernel) {
 
 // How a long sequence is spread over blocks.
 enum class Segments {
-  kPlain,    // one run a sequence and head
-  kWarm,     // several runs; each starts early enough that what lies before has decayed away
-  kAligned,  // likewise, cut so that all heads read the same tokens at about the same time
-  kCarry,    // several runs; a first pass computes their states, a scan hands them on
+  kPlain,  // one run a sequence and head
+  kWarm,   // several runs; each starts early enough that what lies before has decayed away
+  kCarry,  // several runs; a first pass computes their states, a scan hands them on
 };
 
 struct PlanOptions {
   std::string kernel;    // "sweep64", "sweep64-single", .., "mma64", .., "general"; empty: chosen
-  std::string segments;  // "plain", "warm", "aligned", "carry"; empty: chosen
+  std::string segments;  // "plain", "warm", "carry"; empty: chosen
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
   std::optional<Split> split;    // kAll is the precise plan
   bool batch_invariant = false;  // bits of a sequence do not depend on what else is in the batch

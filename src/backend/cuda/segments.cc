@@ -70,11 +70,11 @@ void sort_by_cost(std::vector<WorkItem>& items) {
                    [](const WorkItem& a, const WorkItem& b) { return cost(a) > cost(b); });
 }
 
-double seconds(const std::vector<WorkItem>& items, const CostModel& model, bool aligned = true) {
+double seconds(const std::vector<WorkItem>& items, const CostModel& model, bool scattered = false) {
   std::vector<double> costs;
   costs.reserve(items.size());
   for (const WorkItem& item : items) costs.push_back(cost(item));
-  return model.seconds(costs, aligned);
+  return model.seconds(costs, scattered);
 }
 
 // What the ways of cutting have in common.
@@ -99,7 +99,6 @@ struct Cutter {
   }
 
   void warm(std::int64_t runs, LaunchPlan& launch) const;
-  void aligned(std::int64_t length, LaunchPlan& launch) const;
   void carry(std::int64_t length, LaunchPlan& launch) const;
 
   // The shortest runs of one length of which there are no more than `runs`, or one a chain; a
@@ -167,33 +166,7 @@ void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
     }
   }
   sort_by_cost(launch.main);
-  launch.estimated_seconds = seconds(launch.main, model, false);
-}
-
-// Runs of one length, side by side: those of neighbouring heads, whose rows share what memory opens
-// at once. A run that warms up takes half as long over a chunk, so it begins half of its warm-up
-// late, and all heads go on together.
-void Cutter::aligned(std::int64_t length, LaunchPlan& launch) const {
-  launch.segments = Segments::kAligned;
-  std::int64_t most = 0;
-  for (const Chain& chain : chains) most = std::max(most, chain.chunks);
-  const auto begin = [&](const Chain& chain, std::int64_t i) {
-    const double late =
-        CostModel::kWarmChunk * static_cast<double>(std::min(chain.horizon, i * length));
-    return std::min<std::int64_t>(chain.chunks, i * length + std::llround(late));
-  };
-  for (std::int64_t i = 0; i == 0 || i * length < most; ++i) {
-    for (const Chain& chain : chains) {
-      const std::int64_t first = begin(chain, i);
-      // What is left behind the last whole run goes with it.
-      const std::int64_t last =
-          (i + 1) * length < chain.chunks ? begin(chain, i + 1) : chain.chunks;
-      if (i > 0 && (i * length >= chain.chunks || first == last)) continue;
-      launch.main.push_back(
-          run_of(problem(launch, chain), chain, first, last, std::min(chain.horizon, first)));
-    }
-  }
-  launch.estimated_seconds = seconds(launch.main, model);
+  launch.estimated_seconds = seconds(launch.main, model, true);
 }
 
 // Runs of one length. The state pass reads the end of each run but the last, as far as it matters;
@@ -237,10 +210,9 @@ void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
 
 Status check_options(const PlanOptions& options) {
   const std::string& forced = options.segments;
-  if (!forced.empty() && forced != "plain" && forced != "warm" && forced != "aligned" &&
-      forced != "carry") {
+  if (!forced.empty() && forced != "plain" && forced != "warm" && forced != "carry") {
     return invalid_argument(
-        fmt::format("segments: found '{}', expected plain, warm, aligned or carry", forced));
+        fmt::format("segments: found '{}', expected plain, warm or carry", forced));
   }
   if (options.runs < 0 || options.runs > kMaxRuns) {
     return invalid_argument(
@@ -308,20 +280,12 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
       }
     }
     for (std::int64_t runs : counts) {
-      if (forced.empty() || forced == "warm") {
+      if (forced != "carry") {
         LaunchPlan candidate = empty;
         cutter.warm(runs, candidate);
         consider(std::move(candidate));
       }
-      // Where a run is spread over blocks, what it reads of a row is all that they have open.
-      if (forced.empty() ? launch.turns > 1 : forced == "aligned") {
-        LaunchPlan candidate = empty;
-        cutter.aligned(cutter.carry_length(runs, launch.turns), candidate);
-        consider(std::move(candidate));
-      }
-      if (forced.empty() || forced == "carry") {
-        consider_carry(cutter.carry_length(runs, launch.turns));
-      }
+      if (forced != "warm") consider_carry(cutter.carry_length(runs, launch.turns));
     }
   }
   launch = std::move(best);

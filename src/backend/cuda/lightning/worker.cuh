@@ -27,8 +27,6 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   constexpr bool kPipelined = Config::kPipelined;
   // S as an operand before the weighted V, where the registers suffice for V Pᵀ still under way.
   constexpr bool kStateFirst = Config::kWorkers == 1;
-  // What follows a wait is loaded before it, where registers suffice.
-  constexpr bool kLoadEarly = kPipelined && Config::kKeyTiles == 1;
   // A worker that computes P itself and has registers to spare keeps its decay there.
   constexpr bool kDecayInRegisters = Config::kKeyTiles == 1;
   const Lane at(threadIdx.x % 128);
@@ -128,15 +126,12 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       }
     }
   };
-  auto row_factors = [&](bool first) {
-    return reinterpret_cast<const float2*>(
+  auto scale_output = [&](bool first) {
+    const float2* factors = reinterpret_cast<const float2*>(
         (first && undecayed ? table.to_row_undecayed : table.to_row) + at.pair);
-  };
-  // factors: one for every `stride` of them.
-  auto scale_output = [&](const float2* factors, int stride) {
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
-      const float2 f = factors[stride * n];
+      const float2 f = factors[4 * n];
       o[4 * n] *= f.x;
       o[4 * n + 1] *= f.y;
       o[4 * n + 2] *= f.x;
@@ -201,15 +196,13 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
   using Operand = std::uint32_t[kTurns][16];
   using Lost = std::uint32_t[kTurns][kSplitAll ? 16 : 1];
   auto prepare = [&](Operand& to, Lost* low, Position from, int c, int limit) {
-    std::uint32_t raw[kTurns][16];
-    over_step(from, c, limit, [&](int j, Position at_j, bool last, float) {
+    return over_step(from, c, limit, [&](int j, Position at_j, bool last, float factor) {
       block.await(at_j, last, barrier, at.thread);
-      load_tile(raw[j], block.stage(at_j.stage));
-    });
-    return over_step(from, c, limit, [&](int j, Position, bool last, float factor) {
-      weigh(to[j], raw[j], last, factor, nullptr);
+      std::uint32_t raw[16];
+      load_tile(raw, block.stage(at_j.stage));
+      weigh(to[j], raw, last, factor, nullptr);
       if constexpr (kSplitAll) {
-        if (low != nullptr) weigh((*low)[j], raw[j], last, factor, to[j]);
+        if (low != nullptr) weigh((*low)[j], raw, last, factor, to[j]);
       }
     });
   };
@@ -301,26 +294,17 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       ptx::wgmma_pin(o);
       ptx::wgmma_fence();
       const std::uint32_t q = block.query(block.query_slot(outputs, ring.stage));
-      // A warp goes on when its last product has begun: what is to hide behind them stands among
-      // them.
       P::query(o, operand, q, 0, kState / 8, false);
-      if (c > first_output) send_output(c - kTurns, false);
       if constexpr (kSplitState) P::query(o, remainder, q, 0, kState / 8, true);
       ptx::wgmma_commit();
       decay_state(chunk_decay(first, last) * factor);
       ptx::wgmma_fence();
       add_weighted(ring, c, chunks);
       ptx::wgmma_commit();
-      float2 early[kLoadEarly ? 8 : 1];
-      if constexpr (kLoadEarly) {
-#pragma unroll
-        for (int n = 0; n < 8; ++n) early[n] = row_factors(first)[4 * n];
-        if constexpr (!kSplitAll) load_values(stage);
-        ptx::mbarrier_wait(block.shared.scores.full_at(buffer.stage), buffer.parity);
-      }
+      if (c > first_output) send_output(c - kTurns, false);
       ptx::wgmma_wait<1>();
       state_read();
-      scale_output(kLoadEarly ? early : row_factors(first), kLoadEarly ? 1 : 4);
+      scale_output(first);
       if constexpr (kSplitAll) {
         over_step(ring, c, chunks, [&](int j, Position at_j, bool last, float factor) {
           load_values(block.stage(at_j.stage));
@@ -329,12 +313,10 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
         ptx::wgmma_fence();
         add_lost(ring, c, chunks);
         ptx::wgmma_commit();
-      } else if constexpr (!kLoadEarly) {
+      } else {
         load_values(stage);
       }
-      if constexpr (!kLoadEarly) {
-        ptx::mbarrier_wait(block.shared.scores.full_at(buffer.stage), buffer.parity);
-      }
+      ptx::mbarrier_wait(block.shared.scores.full_at(buffer.stage), buffer.parity);
       ptx::wgmma_fence();
       P::values(o, v, block.scores_tile(buffer.stage));
       if constexpr (kSplitAll) P::values(o, v, block.scores_tile(buffer.stage) + kTileBytes);
@@ -369,7 +351,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       if (at.thread == 0) ptx::bulk_wait_read();  // the previous output tile has left
       ptx::wgmma_wait<1>();                       // O is there, the state is under way
       state_read();
-      scale_output(row_factors(first), 4);
+      scale_output(first);
       if constexpr (kSplitAll) load_values(stage);
       ptx::named_barrier(barrier, 128);
       ptx::mbarrier_wait(block.shared.scores.full_at(buffer.stage), buffer.parity);
@@ -415,7 +397,7 @@ __device__ __forceinline__ void compute_chunks(const Block<Config>& block, int w
       ptx::fence_proxy_async();
       ptx::wgmma_wait<1>();  // O is there, the state is under way
       state_read();
-      scale_output(row_factors(first), 4);
+      scale_output(first);
       if constexpr (kSplitAll) load_values(stage);
       ptx::named_barrier(barrier, 128);
       ptx::wgmma_fence();
