@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/ops/matmul.h"
+#include "backend/cuda/ops/ops.h"
 
 namespace tnl {
 
@@ -28,6 +29,8 @@ class CudaBackend final : public Backend {
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
   Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
+  Result<double> read_bandwidth() override;
+  Result<std::unique_ptr<Recording>> record(std::function<Status()> work) override;
 
   void copy(const Matrix& from, const Matrix& to) override;
   void zero(void* data, std::size_t bytes) override;
@@ -35,6 +38,14 @@ class CudaBackend final : public Backend {
               const Matrix& c) override;
   void matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
                    const Matrix& c) override;
+  std::int64_t most_invariant_rows() const override { return cuda::kMostFewRows; }
+  void project(const ProjectArgs& args) override;
+  void gate_onto(GateKind kind, const Matrix& o, const Matrix& u, double eps, const Matrix& gated,
+                 const Matrix& weights, const Matrix& residual, const Matrix& out) override;
+  void norm_glu(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                const Matrix& both, const Matrix& product) override;
+  void norm_matmul(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                   const Matrix& y) override;
   void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
              const Matrix& out) override;
   void embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids, double scale,
@@ -75,6 +86,7 @@ class CudaBackend final : public Backend {
   Result<void*> scratch(std::size_t bytes);
   Status product_onto(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c, const Matrix& out, cudaStream_t stream);
+  cuda::FewRowsLaunch overlapping(cudaStream_t stream) const;
   // cuBLASLt, from its first use on.
   Result<cuda::Matmul*> products();
 

@@ -54,10 +54,12 @@ Status CudaBackend::product_onto(MatmulForm form, double alpha, const Matrix& a,
                                  double beta, const Matrix& c, const Matrix& out,
                                  cudaStream_t stream) {
   if (out.rows == 0 || out.cols == 0) return {};
-  const bool few_rows = form == MatmulForm::kNT && a.rows <= cuda::kMostGemvRows &&
-                        c.dtype == a.dtype && c.data == out.data;
   if (a.rows == 0 || a.cols == 0) return cuda::scale(beta, out, stream);
-  if (few_rows) return cuda::gemv(alpha, a, b, beta, out, stream);
+  const bool few = form == MatmulForm::kNT && a.rows <= cuda::kMostFewRows && c.dtype == a.dtype;
+  if (few && cuda::few_rows(a, b)) {
+    return cuda::few_rows_product(alpha, a, b, beta, c, out, {.stream = stream});
+  }
+  if (few && c.data == out.data) return cuda::gemv(alpha, a, b, beta, out, stream);
   TNL_ASSIGN(cuda::Matmul* const matmul, products());
   if (b.dtype == a.dtype) return matmul->run(form, alpha, a, b, beta, c, out, stream);
   const auto bytes = static_cast<std::size_t>(b.rows * b.cols * dtype_size(a.dtype));
@@ -72,14 +74,62 @@ void CudaBackend::matmul(MatmulForm form, double alpha, const Matrix& a, const M
   queue([&](cudaStream_t stream) { return product_onto(form, alpha, a, b, beta, c, c, stream); });
 }
 
+// The weights of a layer are not what the kernel before writes.
+cuda::FewRowsLaunch CudaBackend::overlapping(cudaStream_t stream) const {
+  return {.stream = stream, .dependent = properties_.gpu.capability >= 90};
+}
+
 void CudaBackend::matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
                               const Matrix& c) {
-  if (a.rows <= cuda::kMostGemvRows || residual.row_stride != c.row_stride) {
-    Backend::matmul_onto(residual, a, b, c);
-    return;
+  if (cuda::few_rows(a, b)) {
+    return queue([&](cudaStream_t stream) {
+      return cuda::few_rows_product(1, a, b, 1, residual, c, overlapping(stream));
+    });
+  }
+  if (a.rows <= cuda::kMostFewRows || residual.row_stride != c.row_stride) {
+    return Backend::matmul_onto(residual, a, b, c);
   }
   queue([&](cudaStream_t stream) {
     return product_onto(MatmulForm::kNT, 1.0, a, b, 1.0, residual, c, stream);
+  });
+}
+
+void CudaBackend::project(const ProjectArgs& args) {
+  const bool both = !args.gate_low.given() || cuda::few_rows(args.x, args.gate_down);
+  if (!both || !args.split.mask.empty() || !cuda::few_rows(args.x, args.weights)) {
+    return Backend::project(args);
+  }
+  queue([&](cudaStream_t stream) { return cuda::few_rows_project(args, overlapping(stream)); });
+}
+
+void CudaBackend::gate_onto(GateKind kind, const Matrix& o, const Matrix& u, double eps,
+                            const Matrix& gated, const Matrix& weights, const Matrix& residual,
+                            const Matrix& out) {
+  if (!cuda::few_rows(o, weights) || !cuda::few_rows(u, weights)) {
+    return Backend::gate_onto(kind, o, u, eps, gated, weights, residual, out);
+  }
+  queue([&](cudaStream_t stream) {
+    return cuda::few_rows_gate_onto(kind, o, u, eps, weights, residual, out, overlapping(stream));
+  });
+}
+
+void CudaBackend::norm_glu(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                           const Matrix& both, const Matrix& product) {
+  if (!cuda::few_rows(x, weights)) {
+    return Backend::norm_glu(x, eps, normed, weights, both, product);
+  }
+  queue([&](cudaStream_t stream) {
+    return cuda::few_rows_glu(x, eps, weights, both, product, overlapping(stream));
+  });
+}
+
+void CudaBackend::norm_matmul(const Matrix& x, double eps, const Matrix& normed,
+                              const Matrix& weights, const Matrix& y) {
+  if (!cuda::few_rows(x, weights) || y.dtype != x.dtype) {
+    return Backend::norm_matmul(x, eps, normed, weights, y);
+  }
+  queue([&](cudaStream_t stream) {
+    return cuda::few_rows_norm_product(x, eps, weights, y, overlapping(stream));
   });
 }
 
