@@ -137,12 +137,15 @@ std::vector<AttentionCall> Execution::Impl::make_calls(const TokenBatch& batch,
 }
 
 Status Execution::Impl::plan_calls() {
+  // Few rows do not depend on each other, here neither.
+  const AttentionPlanOptions options{.batch_invariant = !limits.training &&
+                                                        tokens <= backend.most_invariant_rows()};
   for (AttentionCall& call : calls) {
     if (call.plans.size() == a.layers.size()) continue;
     call.plans.clear();
     for (std::int64_t layer = 0; layer < config().layers; ++layer) {
       TNL_ASSIGN(AttentionPlan plan,
-                 plan_attention(attention_args(layer, call), backend.properties()));
+                 plan_attention(attention_args(layer, call), backend.properties(), options));
       TNL_TRY(reserve_workspace(plan.workspace_bytes));
       call.plans.push_back(std::move(plan));
     }
