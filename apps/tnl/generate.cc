@@ -40,16 +40,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 std::string read_prompt(std::istream& stream, const std::string& name) {
-  constexpr std::size_t kMost = std::size_t{1} << 28;
-  std::string text;
-  for (std::string block(1 << 16, '\0'); stream && text.size() <= kMost;) {
-    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-    text.append(block, 0, static_cast<std::size_t>(stream.gcount()));
-  }
-  if (text.size() > kMost) {
-    throw Exit{kExitBadInput, fmt::format("{}: found a prompt of more than {} bytes", name, kMost)};
-  }
-  if (stream.bad()) throw Exit{kExitBadInput, fmt::format("cannot read the prompt from {}", name)};
+  std::string text = read_text(stream, name, "a prompt");
   if (text.ends_with('\n')) text.pop_back();  // the one that ends every file and every echo
   return text;
 }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <random>
+#include <sstream>
 #include <vector>
 
 #include <fmt/format.h>
@@ -54,24 +55,18 @@ Prompt parse_object(const std::string& path, std::size_t line, const std::string
 }
 
 std::vector<Prompt> read_prompts(const std::string& path) {
-  constexpr std::size_t kMost = std::size_t{1} << 28;
   const bool objects = std::filesystem::path(path).extension() == ".jsonl";
   std::ifstream file = open_text(path);
+  std::istringstream text(read_text(file, path, "prompts"));
   std::vector<Prompt> prompts;
-  std::size_t number = 0, bytes = 0;
-  for (std::string line; std::getline(file, line);) {
+  std::size_t number = 0;
+  for (std::string line; std::getline(text, line);) {
     ++number;
-    bytes += line.size() + 1;
-    if (bytes > kMost) {
-      throw Exit{kExitBadInput,
-                 fmt::format("{}: found prompts of more than {} bytes", path, kMost)};
-    }
     if (line.ends_with('\r')) line.pop_back();
     if (line.empty()) continue;
     prompts.push_back(objects ? parse_object(path, number, line)
                               : Prompt{.text = line, .id = {}, .seed = {}});
   }
-  if (file.bad()) throw Exit{kExitBadInput, fmt::format("cannot read the prompts from {}", path)};
   if (prompts.empty()) {
     throw Exit{kExitBadInput, fmt::format("{}: found no prompt, expected one a line", path)};
   }
