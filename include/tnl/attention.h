@@ -57,6 +57,7 @@ struct AttentionStepArgs {
   float scale = 1.0f;
   TensorView state;                           // [slots, H, K, V], contiguous
   std::span<const std::int64_t> state_slots;  // [N], distinct; empty: sequence n uses slot n
+  bool batch_invariant = false;  // the bits of a sequence do not depend on what shares its batch
 };
 
 // Checks every argument; the sentence of an error names it, what it was and what it may be.

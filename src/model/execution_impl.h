@@ -157,6 +157,7 @@ struct Execution::Impl {
 
   StepKey step_key;
   std::unique_ptr<Recording> recorded_step;  // of step_key
+  std::vector<std::byte> fetched;            // logits as a GPU has them
 
   std::optional<ChunkCarry> carry;
 };

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "backend/host_copy.h"
 #include "core/check.h"
 #include "core/convert.h"
 #include "core/try.h"
@@ -268,6 +267,7 @@ Status Execution::Impl::run_attention(std::int64_t layer, const AttentionCall& c
   step.log_decay = args.log_decay;
   step.scale = args.scale;
   step.state = call.state_out->layer(layer);
+  step.batch_invariant = true;
   return attention_step(step, model.device());
 }
 
@@ -368,10 +368,14 @@ Status Execution::Impl::queue_step(bool with_logits) {
 
 Status Execution::Impl::fetch(const Matrix& block, std::span<float> to) {
   const std::int64_t count = block.rows * block.cols;
-  TNL_ASSIGN(const HostCopy host,
-             HostCopy::download(backend, block.data,
-                                static_cast<std::size_t>(count * dtype_size(block.dtype))));
-  convert(host.data(), block.dtype, to.data(), DType::kF32, count);
+  if (model.device().properties().kind != DeviceKind::kCuda) {
+    convert(block.data, block.dtype, to.data(), DType::kF32, count);
+    return {};
+  }
+  // Kept: memory that a system hands out anew for every token costs more than the copy.
+  fetched.resize(static_cast<std::size_t>(count * dtype_size(block.dtype)));
+  TNL_TRY(backend.download(fetched.data(), block.data, fetched.size()));
+  convert(fetched.data(), block.dtype, to.data(), DType::kF32, count);
   return {};
 }
 

@@ -26,8 +26,10 @@ struct StepOptions {
   // Device memory, read when the kernel runs, so that a graph can be replayed with other values.
   const std::int32_t* slots = nullptr;  // [sequences]; nullptr: the host's. Negative: skipped
   const float* decay = nullptr;         // [heads], λ; nullptr: from log_decay
-  StepReplay replay;                    // before the tokens of the call
+  StepReplay replay = {};               // before the tokens of the call
   bool keep_state = true;               // false: these leave outputs, the state is as before them
+  // The kernel may begin to read states while the one before it runs, which writes none.
+  bool dependent = false;
   int columns = 0;  // of V a block: 16, 32, 64, 128; 0: chosen by the size of the batch
 };
 

@@ -1,5 +1,7 @@
 #include "backend/cuda/ops/few_rows.cuh"
 
+#include <algorithm>
+
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/ops/ops.h"
 #include "core/try.h"
@@ -8,10 +10,7 @@ namespace tnl::cuda {
 namespace {
 
 constexpr std::int64_t kVectorBytes = 16;
-constexpr std::int64_t kBlockRows = 16;  // of W
-// Warps of a block: more where W has few rows, so that all multiprocessors stream.
-constexpr int kWarps = 8, kManyWarps = 16;
-constexpr std::int64_t kFewBlocks = 256;  // less than two for each of a large device
+constexpr std::int64_t kRowsOfTile = 16;  // of W
 
 bool aligned(const Matrix& matrix) {
   return reinterpret_cast<std::uintptr_t>(matrix.data) % kVectorBytes == 0 &&
@@ -23,57 +22,71 @@ View<const bf16> input(const Matrix& matrix) {
   return {static_cast<const bf16*>(matrix.data), matrix.row_stride};
 }
 
-// A block has 16 rows of W next to each other.
+std::int32_t tiles_of(std::int64_t columns, std::int64_t block_columns) {
+  return static_cast<std::int32_t>((columns + block_columns - 1) / block_columns);
+}
+
+// A tile has 16 rows of W next to each other.
 FewRows plain_rows(const Matrix& weights, std::int64_t rows) {
   return {.w = static_cast<const bf16*>(weights.data),
           .w_stride = weights.row_stride,
-          .second_half = kBlockRows / 2,
-          .block_columns = kBlockRows,
+          .second_half = kRowsOfTile / 2,
+          .block_columns = kRowsOfTile,
           .columns = weights.rows,
           .w_rows = weights.rows,
+          .tiles = tiles_of(weights.rows, kRowsOfTile),
           .rows = static_cast<std::int32_t>(rows),
           .steps = static_cast<std::int32_t>(weights.cols / kStepDepth)};
 }
 
-// A block has eight rows of each half of W, whose results belong together.
+// A tile has eight rows of each half of W, whose results belong together.
 FewRows paired_rows(const Matrix& weights, std::int64_t rows) {
   FewRows params = plain_rows(weights, rows);
   params.second_half = params.columns = weights.rows / 2;
-  params.block_columns = kBlockRows / 2;
+  params.block_columns = kRowsOfTile / 2;
+  params.tiles = tiles_of(params.columns, params.block_columns);
   return params;
 }
 
-template <int kTiles, int kBlockWarps, int kAhead, class Input, class Output>
-Status run(const FewRows& params, const Input& in, const Output& out, const FewRowsLaunch& launch) {
+template <int kTiles, int kWarps, int kAhead, class Input, class Output>
+Status run(const FewRows& params, const Input& in, const Output& out, int blocks,
+           const FewRowsLaunch& launch) {
   constexpr int kRows = kTileRows * kTiles;
-  const std::int64_t blocks = (params.columns + params.block_columns - 1) / params.block_columns;
+  constexpr int kBytes = kSharedBytes<kTiles, kWarps, kAhead>;
+  const auto kernel = few_rows_kernel<Input, Output, kTiles, kWarps, kAhead>;
+  TNL_TRY(
+      cuda_status(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
+                  "preparing a product with few rows"));
   cudaLaunchConfig_t config{};
-  config.gridDim =
-      dim3(static_cast<unsigned>(blocks), static_cast<unsigned>((params.rows + kRows - 1) / kRows));
-  config.blockDim = dim3(32 * kBlockWarps);
+  config.gridDim = dim3(static_cast<unsigned>(std::min(params.tiles, blocks)),
+                        static_cast<unsigned>((params.rows + kRows - 1) / kRows));
+  config.blockDim = dim3(32 * kWarps);
+  config.dynamicSmemBytes = kBytes;
   config.stream = launch.stream;
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &attribute;
   config.numAttrs = launch.dependent ? 1 : 0;
-  return cuda_status(
-      cudaLaunchKernelEx(&config, few_rows_kernel<Input, Output, kTiles, kBlockWarps, kAhead>,
-                         params, in, out),
-      "a product with few rows");
+  return cuda_status(cudaLaunchKernelEx(&config, kernel, params, in, out),
+                     "a product with few rows");
 }
 
+// Where there are fewer tiles than twice the multiprocessors a block is all that one of these has,
+// and has more warps. The shape of W decides: how the depth is cut must not depend on the rows.
 template <class Input, class Output>
 Status run(const FewRows& params, const Input& in, const Output& out, const FewRowsLaunch& launch) {
+  constexpr int kFewTiles = 256;
   if (params.rows == 0 || params.columns == 0) return {};
   TNL_CHECK(params.rows <= kMostFewRows);
-  const bool many = params.columns / params.block_columns < kFewBlocks;
-  if (params.rows <= kTileRows) {
-    return many ? run<1, kManyWarps, 4>(params, in, out, launch)
-                : run<1, kWarps, 8>(params, in, out, launch);
+  const int blocks = 2 * launch.multiprocessors;
+  const bool one_tile = params.rows <= kTileRows;
+  if (params.tiles < kFewTiles) {
+    return one_tile ? run<1, 16, 4>(params, in, out, blocks, launch)
+                    : run<4, 16, 4>(params, in, out, blocks, launch);
   }
-  return many ? run<4, kManyWarps, 4>(params, in, out, launch)
-              : run<4, kWarps, 4>(params, in, out, launch);
+  return one_tile ? run<1, 8, 8>(params, in, out, blocks, launch)
+                  : run<4, 8, 8>(params, in, out, blocks, launch);
 }
 
 }  // namespace

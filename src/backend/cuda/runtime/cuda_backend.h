@@ -86,6 +86,7 @@ class CudaBackend final : public Backend {
   Result<void*> scratch(std::size_t bytes);
   Status product_onto(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c, const Matrix& out, cudaStream_t stream);
+  cuda::FewRowsLaunch few_rows_launch(cudaStream_t stream) const;
   cuda::FewRowsLaunch overlapping(cudaStream_t stream) const;
   // cuBLASLt, from its first use on.
   Result<cuda::Matmul*> products();
@@ -98,7 +99,9 @@ class CudaBackend final : public Backend {
   std::size_t scratch_bytes_ = 0;
   void* matmul_workspace_ = nullptr;
   std::unique_ptr<cuda::Matmul> matmul_;
-  void* flush_ = nullptr;  // of time(), owned
+  void* flush_ = nullptr;    // of time(), owned
+  void* staging_ = nullptr;  // of download(), pinned memory of the host, owned
+  bool projected_ = false;   // the kernel queued last is project()'s: it writes no states
 };
 
 }  // namespace tnl

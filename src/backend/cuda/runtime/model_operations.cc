@@ -17,6 +17,7 @@ using cuda::cuda_status;
 
 template <class Body>
 void CudaBackend::queue(const Body& body) {
+  projected_ = false;
   if (!failed_.ok()) return;
   const Result<cudaStream_t> stream = enter();
   failed_ = stream.ok() ? body(*stream) : stream.status();
@@ -31,6 +32,17 @@ Result<void*> CudaBackend::scratch(std::size_t bytes) {
   TNL_ASSIGN(scratch_, allocate(bytes, "scratch of the GPU's operations"));
   scratch_bytes_ = bytes;
   return scratch_;
+}
+
+cuda::FewRowsLaunch CudaBackend::few_rows_launch(cudaStream_t stream) const {
+  return {.stream = stream, .dependent = false, .multiprocessors = properties_.gpu.multiprocessors};
+}
+
+// The weights of a layer are not what the kernel before writes.
+cuda::FewRowsLaunch CudaBackend::overlapping(cudaStream_t stream) const {
+  cuda::FewRowsLaunch launch = few_rows_launch(stream);
+  launch.dependent = properties_.gpu.capability >= 90;
+  return launch;
 }
 
 Result<cuda::Matmul*> CudaBackend::products() {
@@ -57,7 +69,7 @@ Status CudaBackend::product_onto(MatmulForm form, double alpha, const Matrix& a,
   if (a.rows == 0 || a.cols == 0) return cuda::scale(beta, out, stream);
   const bool few = form == MatmulForm::kNT && a.rows <= cuda::kMostFewRows && c.dtype == a.dtype;
   if (few && cuda::few_rows(a, b)) {
-    return cuda::few_rows_product(alpha, a, b, beta, c, out, {.stream = stream});
+    return cuda::few_rows_product(alpha, a, b, beta, c, out, few_rows_launch(stream));
   }
   if (few && c.data == out.data) return cuda::gemv(alpha, a, b, beta, out, stream);
   TNL_ASSIGN(cuda::Matmul* const matmul, products());
@@ -72,11 +84,6 @@ Status CudaBackend::product_onto(MatmulForm form, double alpha, const Matrix& a,
 void CudaBackend::matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b,
                          double beta, const Matrix& c) {
   queue([&](cudaStream_t stream) { return product_onto(form, alpha, a, b, beta, c, c, stream); });
-}
-
-// The weights of a layer are not what the kernel before writes.
-cuda::FewRowsLaunch CudaBackend::overlapping(cudaStream_t stream) const {
-  return {.stream = stream, .dependent = properties_.gpu.capability >= 90};
 }
 
 void CudaBackend::matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
@@ -100,6 +107,7 @@ void CudaBackend::project(const ProjectArgs& args) {
     return Backend::project(args);
   }
   queue([&](cudaStream_t stream) { return cuda::few_rows_project(args, overlapping(stream)); });
+  projected_ = !args.gate_low.given();  // else gate_up's product comes between
 }
 
 void CudaBackend::gate_onto(GateKind kind, const Matrix& o, const Matrix& u, double eps,
