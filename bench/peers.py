@@ -24,8 +24,6 @@ import time
 import types
 
 import torch
-import triton
-from triton.runtime.autotuner import Autotuner
 
 FLUSH_BYTES = 256 << 20
 
@@ -95,6 +93,8 @@ def load(checkout):
 
 def keep_share(share, shares):
     """Leaves every `shares`-th configuration of each tuned kernel."""
+    from triton.runtime.autotuner import Autotuner
+
     tuned = {}
     for name, module in list(sys.modules.items()):
         if not name.startswith("fla.ops."):
@@ -155,6 +155,8 @@ def main():
         compile_share(chunk_simple_gla, kinds.values(), share, shares)
         return
     compile_all(args)
+
+    import triton
 
     torch.manual_seed(0)
     flush = torch.zeros(FLUSH_BYTES // 4, dtype=torch.int32, device="cuda")

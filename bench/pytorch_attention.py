@@ -1,171 +1,200 @@
 #!/usr/bin/env python3
 """Times tnl's operator called from PyTorch on one GPU beside fla's, and what a call costs the host.
 
-    PYTHONPATH=FLA_CHECKOUT python bench/pytorch_attention.py [--markdown FILE] [--shapes BxTxHxD,...]
+    bench/pytorch_attention.py [--fla CHECKOUT] [--shapes BxTxHxD,...] [--markdown FILE]
 
-Times are medians of events around one call with a cold L2 (flushed by reading). The floor is every
-input read once and every output written once, at the copy bandwidth of the same run.
+Kernel times are medians of events around one call, the second-level cache emptied by reading before
+each and the host far enough ahead that its own time does not count. The floor is every input read
+once and every output written once, at the copy bandwidth of the same run. CHECKOUT is a clone of
+github.com/fla-org/flash-linear-attention; its kernels are compiled beforehand (bench/peers.py).
+
+The host's time is that of one call of a small problem, in a row of calls that nothing waits for: all
+that is done before the call returns, the launch itself included, while the GPU works on its own. So
+it is at least what a call costs beyond the bare kernel. Backward, autograd's own walk is taken off:
+what torch.autograd.grad costs around one elementwise product.
 """
 
 import argparse
 import datetime
 import statistics
 import time
+import types
 
+import peers
 import torch
 
 import tnl
+from tnl import _core
 
 SHAPES = (
     "16x2048x16x128,4x8192x16x128,1x32768x16x128,1x131072x16x128,1x524288x16x128,"
-    "8x4096x16x64,4x8192x32x64"
+    "4x8192x32x128,8x4096x16x64,4x8192x32x64"
 )
-FLUSH_BYTES = 256 << 20
+SMALL = (2, 256, 8, 64)
 
 
 def milliseconds(call, repetitions):
-    flush = torch.ones(FLUSH_BYTES // 4, dtype=torch.int32, device="cuda")
+    flush = torch.ones(peers.FLUSH_BYTES // 4, dtype=torch.int32, device="cuda")
+    return peers.seconds(call, repetitions, flush) * 1e3
+
+
+def host_microseconds(call, calls=200, rounds=7):
+    """Few enough calls that the GPU's queue never fills; the median round."""
     times = []
-    for i in range(repetitions + 3):
-        flush.sum()
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        # The host runs ahead of the flush, so that its own time stays out of the figure.
-        torch.cuda._sleep(2_000_000)
-        begin.record()
-        call()
-        end.record()
-        end.synchronize()
-        if i >= 3:
-            times.append(begin.elapsed_time(end))
+    for _ in range(rounds):
+        for _ in range(20):
+            call()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for _ in range(calls):
+            call()
+        times.append((time.perf_counter() - begin) / calls * 1e6)
     return statistics.median(times)
 
 
-def copy_gigabytes_per_second():
-    x = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
-    y = torch.empty_like(x)
-    return 2 * x.numel() / milliseconds(lambda: y.copy_(x), 9) / 1e6
-
-
-def host_microseconds(call, calls=300):
-    for _ in range(20):
-        call()
-    torch.cuda.synchronize()
-    begin = time.perf_counter()
-    for _ in range(calls):
-        call()
-    end = time.perf_counter()  # the queue is deep enough not to wait for the GPU
-    torch.cuda.synchronize()
-    return (end - begin) / calls * 1e6, (time.perf_counter() - begin) / calls * 1e6
+def inputs(shape, device="cuda", dtype=torch.bfloat16):
+    torch.manual_seed(0)
+    return [torch.randn(*shape, device=device, dtype=dtype) for _ in range(4)]
 
 
 def slopes(heads):
     return torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)])
 
 
-def operators():
-    found = {"tnl": lambda q, k, v, s: tnl.lightning_attention(q, k, v, -s)[0]}
-    try:
-        from fla.ops.simple_gla import chunk_simple_gla
+def operators(checkout):
+    """Name -> (a call of q, k, v and slopes, its version)."""
 
-        kept = {}
+    def ours(q, k, v, s):
+        return tnl.lightning_attention(q, k, v, s)[0]
 
-        def fla(q, k, v, s):
-            gamma = kept.setdefault(q.shape[2], -s.cuda())
+    found = {"tnl": (ours, tnl.__version__, lambda s: -s)}
+    if checkout:
+        chunk_simple_gla, version = peers.load(checkout)
+
+        def fla(q, k, v, gamma):
             return chunk_simple_gla(q, k, v, g_gamma=gamma, scale=1.0)[0]
 
-        found["fla"] = fla
-    except ImportError as error:
-        print(f"fla is left out: {error}")
+        found["fla"] = (fla, version, lambda s: -s.cuda())
     return found
 
 
-def inputs(B, T, H, D):
-    generator = torch.Generator("cuda").manual_seed(0)
-    return [
-        torch.randn(B, T, H, D, device="cuda", dtype=torch.bfloat16, generator=generator)
-        for _ in range(4)
-    ]
-
-
-def time_shape(name, call, shape, repetitions):
-    q, k, v, d_o = inputs(*shape)
-    s = slopes(shape[2])
+def time_shape(call, shape, decay, repetitions):
+    q, k, v, d_o = inputs(shape)
     with torch.no_grad():
-        forward = milliseconds(lambda: call(q, k, v, s), repetitions)
+        forward = milliseconds(lambda: call(q, k, v, decay), repetitions)
     leaves = [x.requires_grad_() for x in (q, k, v)]
-    o = call(*leaves, s)
+    o = call(*leaves, decay)
     backward = milliseconds(
         lambda: torch.autograd.grad(o, leaves, d_o, retain_graph=True), repetitions
     )
     return forward, backward
 
 
-def host_cost(call):
-    """Small calls: what one costs the host, forward and with the backward pass."""
-    q, k, v, d_o = inputs(2, 256, 8, 64)
-    s = slopes(8)
-    with torch.no_grad():
-        forward = host_microseconds(lambda: call(q, k, v, s))[0]
-    leaves = [x.requires_grad_() for x in (q, k, v)]
+def host_rows(found, shape=SMALL, device="cuda", dtype=torch.bfloat16):
+    """Lines of the table of the host's time."""
+    q, k, v, d_o = inputs(shape, device, dtype)
+    leaves = [x.clone().requires_grad_() for x in (q, k, v)]
 
-    o = call(*leaves, s)
+    def gradient(y, of):
+        return lambda: torch.autograd.grad(y, of, d_o, retain_graph=True)
+
+    product = leaves[0] * 1
+    own = host_microseconds(gradient(product, leaves[:1]))
+    rows = []
+    for name, (call, _, decay_of) in found.items():
+        decay = decay_of(slopes(shape[2]))
+        with torch.no_grad():
+            bare = host_microseconds(lambda: call(q, k, v, decay))
+        forward = host_microseconds(lambda: call(*leaves, decay))
+        backward = host_microseconds(gradient(call(*leaves, decay), leaves))
+        rows.append(
+            f"| {name} | {bare:.1f} | {forward:.1f} | {backward - own:.1f} | {backward:.1f} |"
+        )
+    settings = _core.AttentionSettings(-slopes(shape[2]), 1.0, None, False)
+    forward = host_microseconds(lambda: _core.attention_forward(settings, q, k, v, None, False))
     backward = host_microseconds(
-        lambda: torch.autograd.grad(o, leaves, d_o, retain_graph=True)
-    )[0]
-    nothing = leaves[0] * 1  # the same walk through autograd around one elementwise product
-    empty = host_microseconds(
-        lambda: torch.autograd.grad(nothing, leaves[:1], d_o, retain_graph=True)
-    )[0]
-    return forward, backward, empty
+        lambda: _core.attention_backward(settings, d_o, None, q, k, v, None)
+    )
+    rows.append(f"| of it tnl's C++ | {forward:.1f} | | {backward:.1f} | |")
+    rows.append(f"| x * 1, autograd's own | | | | {own:.1f} |")
+    return rows
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--shapes", default=SHAPES)
-    parser.add_argument("--repetitions", type=int, default=15)
-    parser.add_argument("--markdown", help="write the tables here as well")
-    options = parser.parse_args()
-    found = operators()
-    bandwidth = copy_gigabytes_per_second()
-    lines = [
-        "# From PyTorch, on a GPU",
-        "",
-        f"Written by `bench/pytorch_attention.py` on one {torch.cuda.get_device_name()}, "
-        f"{datetime.date.today()}: PyTorch {torch.__version__}, copy {bandwidth:.0f} GB/s; bf16, "
-        "first-layer slopes, median of events with a cold L2.",
-        "",
-        "| B x T x H x D | floor f / b, ms | "
-        + " | ".join(f"{n} f / b, ms (x floor)" for n in found)
-        + (" | fla / tnl f / b |" if len(found) > 1 else " |"),
-        "|---" * (2 + len(found) + (len(found) > 1)) + "|",
-    ]
-    for text in options.shapes.split(","):
+def kernel_rows(found, shapes, repetitions, bandwidth):
+    for text in shapes.split(","):
         shape = tuple(map(int, text.split("x")))
         B, T, H, D = shape
         floor = [count * 2 * D * B * T * H / bandwidth / 1e6 for count in (4, 7)]
         row, times = f"| {text} | {floor[0]:.3f} / {floor[1]:.3f} |", {}
-        for name, call in found.items():
-            times[name] = time_shape(name, call, shape, options.repetitions)
+        for name, (call, _, decay_of) in found.items():
+            times[name] = time_shape(call, shape, decay_of(slopes(H)), repetitions)
             f, b = times[name]
             row += f" {f:.3f} / {b:.3f} ({f / floor[0]:.2f} / {b / floor[1]:.2f}) |"
             torch.cuda.empty_cache()
         if "fla" in times:
             f, b = (x / y for x, y in zip(times["fla"], times["tnl"]))
             row += f" {f:.1f} / {b:.1f} |"
-        lines.append(row)
-        print(row, flush=True)
-    lines += [
+        yield row
+
+
+def report(options):
+    found = operators(options.fla)
+    flush = torch.ones(peers.FLUSH_BYTES // 4, dtype=torch.int32, device="cuda")
+    bandwidth = peers.copy_bandwidth(flush) / 1e9
+    versions = ", ".join(f"{name} {version}" for name, (_, version, _) in found.items())
+    yield from (
+        "# From PyTorch, on a GPU",
         "",
-        "Time of the host for one small call (2x256x8x64), us; backward as torch.autograd.grad, "
-        "beside the same around one product:",
+        f"Written by `bench/pytorch_attention.py` on one {torch.cuda.get_device_name()}, "
+        f"{datetime.date.today()}: {versions}, PyTorch {torch.__version__}; copy {bandwidth:.0f} "
+        "GB/s; bf16, first-layer slopes, median of events with a cold L2. The floor is every input "
+        "read once and every output written once.",
+    )
+    if options.shapes:
+        yield from (
+            "",
+            "| B x T x H x D | floor f / b, ms | "
+            + " | ".join(f"{name} f / b, ms (x floor)" for name in found)
+            + (" | fla / tnl f / b |" if len(found) > 1 else " |"),
+            "|---" * (2 + len(found) + (len(found) > 1)) + "|",
+        )
+        yield from kernel_rows(found, options.shapes, options.repetitions, bandwidth)
+    B, T, H, D = SMALL
+    yield from (
         "",
-        "| | forward | backward | backward of x * 1 |",
-        "|---|---|---|---|",
-    ]
-    for name, call in found.items():
-        forward, backward, empty = host_cost(call)
-        lines.append(f"| {name} | {forward:.1f} | {backward:.1f} | {empty:.1f} |")
-        print(lines[-1], flush=True)
+        f"Time of the host for one call of {B}x{T}x{H}x{D}, us: all that is done before the call "
+        "returns, the launch included, so at least what a call costs beyond the bare kernel. "
+        "Backward is torch.autograd.grad, less the same around one elementwise product "
+        "(autograd's own).",
+        "",
+        "| | forward, no_grad | forward with autograd | backward beyond autograd's own | backward, "
+        "whole |",
+        "|---|---|---|---|---|",
+    )
+    yield from host_rows(found)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fla", help="a checkout of flash-linear-attention")
+    parser.add_argument("--shapes", default=SHAPES, help="empty: the host's time alone")
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--markdown", help="write the tables here as well")
+    parser.add_argument("--cpu", action="store_true",
+                        help="the host's time alone, of calls on the CPU for 1x1x2x8")
+    options = parser.parse_args()
+    if options.cpu:
+        torch.set_num_threads(1)
+        print("\n".join(host_rows(operators(None), (1, 1, 2, 8), "cpu", torch.float32)))
+        return
+    if options.fla and options.shapes:
+        peers.compile_all(types.SimpleNamespace(fla=options.fla, shapes=options.shapes))
+    lines = []
+    for line in report(options):
+        lines.append(line)
+        print(line, flush=True)
     if options.markdown:
         with open(options.markdown, "w") as file:
             file.write("\n".join(lines) + "\n")

@@ -115,7 +115,7 @@ Result64 solve(const Call& call) {
   args.v = view(call.v, columns);
   args.o = view(result.o, columns);
   args.log_decay = {&call.log_decay, 1};
-  args.scale = static_cast<float>(call.scale);
+  args.scale = call.scale;
   args.direction = call.direction;
   if (!call.state_in.empty()) args.state_in = state(call.state_in);
   args.state_out = state(result.state_out);

@@ -25,14 +25,23 @@ struct Options {
   std::string model;
   std::vector<std::int64_t> lengths = {100, 1000, 10000, 100000};
   std::int64_t window = 100;
+  std::int64_t rounds = 5;
   bool json = false;
   DeviceFlags device;
 };
 
+// A place in the text.
 struct Row {
   std::int64_t length = 0;
-  double median = 0, mean = 0;  // seconds a token, of the last `window` of them
-  std::int64_t resident = 0, peak = 0;
+  std::int64_t resident = 0, peak = 0;  // bytes on arrival
+  double median = 0, mean = 0;          // seconds a token, of those just before it
+};
+
+// The text as it stood `window` tokens before a place: timed from there as often as wanted.
+struct Branch {
+  Session session;
+  GenerateState text;
+  std::vector<double> seconds;  // of every token of every round
 };
 
 Model load_model(const Options& options, const Device& device) {
@@ -40,52 +49,96 @@ Model load_model(const Options& options, const Device& device) {
   return require(Model::create(require(find_preset(options.preset)).config, device, 1));
 }
 
-Row measured(std::int64_t length, std::vector<double> seconds) {
-  double sum = 0;
-  for (const double one : seconds) sum += one;
-  std::sort(seconds.begin(), seconds.end());
-  return {.length = length,
-          .median = seconds[seconds.size() / 2],
-          .mean = sum / static_cast<double>(seconds.size()),
-          .resident = resident_bytes(),
-          .peak = peak_resident_bytes()};
-}
-
-// One text from the first token to the last, sampled as `tnl generate` does.
-std::vector<Row> generate_rows(const Options& options, const Model& model) {
-  const auto tokenizer = require(load_tokenizer("bytes"));
-  if (tokenizer->vocab_size() > model.config().vocab_size) {
-    throw Exit{kExitBadInput, fmt::format("the model has a vocabulary of {}, expected at least {}",
-                                          model.config().vocab_size, tokenizer->vocab_size())};
+class GenerateBench {
+ public:
+  GenerateBench(const Options& options, const Model& model)
+      : options_(options), tokenizer_(require(load_tokenizer("bytes"))) {
+    if (tokenizer_->vocab_size() > model.config().vocab_size) {
+      throw Exit{kExitBadInput,
+                 fmt::format("the model has a vocabulary of {}, expected at least {}",
+                             model.config().vocab_size, tokenizer_->vocab_size())};
+    }
+    generation_.stop_at_eos = false;
+    generation_.sampler = {
+        .temperature = 0.8, .top_k = 40, .top_p = 0.95, .min_p = 0.05, .seed = 1};
+    walk(model);
   }
-  Session session = require(Session::create(model));
-  const std::int32_t start = 0;
-  require(session.feed({&start, 1}));
-  GenerateOptions generation;
-  generation.max_tokens = options.lengths.back();
-  generation.stop_at_eos = false;
-  generation.sampler = {.temperature = 0.8, .top_k = 40, .top_p = 0.95, .min_p = 0.05, .seed = 1};
 
-  std::vector<Row> rows;
-  const auto window = static_cast<std::size_t>(std::min(options.window, options.lengths.front()));
-  std::vector<double> newest(window);  // a ring
-  Progress progress("generate", "tokens");
-  std::int64_t count = 0;
-  Clock::time_point last = Clock::now();
-  require(generate(session, *tokenizer, generation, [&](std::string_view) {
-    const Clock::time_point now = Clock::now();
-    newest[static_cast<std::size_t>(count) % window] =
-        std::chrono::duration<double>(now - last).count();
-    ++count;
-    if (rows.size() == options.lengths.size()) return false;  // the tail of the text
-    if (count == options.lengths[rows.size()]) rows.push_back(measured(count, newest));
-    if (count % 64 == 0) progress.update(count, options.lengths.back());
-    last = Clock::now();
-    return rows.size() < options.lengths.size() && !interrupt_requested();
-  }));
-  if (interrupt_requested()) throw Exit{kExitInterrupted, ""};
-  return rows;
-}
+  // The places in turns, so that what else the machine does falls on all of them alike.
+  std::vector<Row> measure() {
+    for (std::int64_t round = 0; round < options_.rounds; ++round) {
+      for (Branch& branch : branches_) time_once(branch);
+    }
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      std::vector<double>& seconds = branches_[i].seconds;
+      double sum = 0;
+      for (const double one : seconds) sum += one;
+      std::sort(seconds.begin(), seconds.end());
+      rows_[i].median = seconds[seconds.size() / 2];
+      rows_[i].mean = sum / static_cast<double>(seconds.size());
+    }
+    return rows_;
+  }
+
+ private:
+  std::int64_t window() const { return std::min(options_.window, options_.lengths.front()); }
+
+  // One text from the first token to the last, sampled as `tnl generate` does, with a branch kept
+  // before every place.
+  void walk(const Model& model) {
+    Session session = require(Session::create(model));
+    const std::int32_t start = 0;
+    require(session.feed({&start, 1}));
+    for (std::size_t i = 0; i < options_.lengths.size(); ++i) {  // so that memory stays as it is
+      branches_.push_back({require(session.fork()), {}, {}});
+    }
+    GenerateState text;
+    Progress progress("generate", "tokens");
+    std::int64_t count = 0;
+    for (const std::int64_t length : options_.lengths) {
+      const std::int64_t before = length - window();
+      generation_.max_tokens = before - count;
+      if (generation_.max_tokens > 0) {
+        require(generate(
+            session, *tokenizer_, generation_,
+            [&](std::string_view) {
+              if (++count % 64 == 0) progress.update(count, options_.lengths.back());
+              return !interrupt_requested();
+            },
+            &text));
+      }
+      if (interrupt_requested()) throw Exit{kExitInterrupted, ""};
+      Branch& branch = branches_[rows_.size()];
+      branch.session = require(session.fork());
+      branch.text = text;
+      rows_.push_back(
+          {.length = length, .resident = resident_bytes(), .peak = peak_resident_bytes()});
+    }
+  }
+
+  void time_once(Branch& branch) {
+    Session session = require(branch.session.fork());
+    GenerateState text = branch.text;
+    generation_.max_tokens = window();
+    Clock::time_point last = Clock::now();
+    require(generate(
+        session, *tokenizer_, generation_,
+        [&](std::string_view) {
+          const Clock::time_point now = Clock::now();
+          branch.seconds.push_back(std::chrono::duration<double>(now - last).count());
+          last = now;
+          return !interrupt_requested();
+        },
+        &text));
+    if (interrupt_requested()) throw Exit{kExitInterrupted, ""};
+  }
+
+  const Options& options_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+  GenerateOptions generation_;
+  std::vector<Row> rows_;
+  std::vector<Branch> branches_;
+};
 
 void bench_generate(Options options) {
   std::sort(options.lengths.begin(), options.lengths.end());
@@ -94,7 +147,7 @@ void bench_generate(Options options) {
   const Device device = options.device.open();
   catch_interrupts();
   const Model model = load_model(options, device);
-  const std::vector<Row> rows = generate_rows(options, model);
+  const std::vector<Row> rows = GenerateBench(options, model).measure();
   const auto [fastest, slowest] = std::minmax_element(
       rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.median < b.median; });
   const double ratio = slowest->median / fastest->median;
@@ -112,14 +165,16 @@ void bench_generate(Options options) {
                                  {"device", device.properties().name},
                                  {"threads", device.properties().threads},
                                  {"window", options.window},
+                                 {"rounds", options.rounds},
                                  {"results", results},
                                  {"slowest_over_fastest", ratio}};
     fmt::print("{}\n", json.dump(2));
     return;
   }
-  fmt::print("{}, {} parameters, {} threads; of the last {} tokens\n",
+  fmt::print("{}, {} parameters, {} threads; of the last {} tokens, {} times\n",
              options.model.empty() ? options.preset : options.model,
-             model.config().parameter_count(), device.properties().threads, options.window);
+             model.config().parameter_count(), device.properties().threads, options.window,
+             options.rounds);
   fmt::print("{:>10} {:>12} {:>12} {:>10} {:>10}\n", "tokens", "median us", "mean us", "MiB now",
              "peak MiB");
   for (const Row& row : rows) {
@@ -149,10 +204,15 @@ void add_generate_bench(CLI::App& bench) {
   command->add_option("--window", options->window, "tokens before each place that are timed")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
       ->capture_default_str();
+  command->add_option("--rounds", options->rounds, "times each place is timed, in turns")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+      ->capture_default_str();
   command->add_flag("--json", options->json, "print JSON in place of a table");
   options->device.add(*command);
   command->footer(
-      "One text is generated token by token up to the largest length, sampling included.\n"
+      "One text is generated token by token up to the largest length, sampling included. The "
+      "tokens\n"
+      "before each place are then timed again from a branch kept there, the places in turns.\n"
       "\nExample:\n  tnl bench generate --lengths 100,1000,10000,100000");
   command->callback([options] { bench_generate(*options); });
 }

@@ -30,7 +30,7 @@ struct AttentionArgs {
   TensorView o;  // as v; written
 
   std::span<const float> log_decay;  // [H], natural log, <= 0; -inf: λ = 0; fp32(-m ln 2): 2^-m
-  float scale = 1.0f;                // finite; TransNormerLLM uses 1
+  double scale = 1.0;                // finite; TransNormerLLM uses 1
   Direction direction = Direction::kForward;
   std::span<const std::int64_t> cu_seqlens;  // packed only: [N + 1], from 0 to total, rising
 
@@ -54,7 +54,7 @@ struct AttentionStepArgs {
   TensorView q, k;                   // [N, H, K]
   TensorView v, o;                   // [N, H, V]
   std::span<const float> log_decay;  // [H]
-  float scale = 1.0f;
+  double scale = 1.0;
   TensorView state;                           // [slots, H, K, V], contiguous
   std::span<const std::int64_t> state_slots;  // [N], distinct; empty: sequence n uses slot n
   bool batch_invariant = false;  // the bits of a sequence do not depend on what shares its batch

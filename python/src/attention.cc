@@ -1,54 +1,136 @@
-// The operator over raw pointers. A tensor arrives as (address, dtype, shape, strides) with strides
-// in elements, or as None; python/tnl/ops.py keeps its memory alive for the length of the call.
-#include <nanobind/stl/string.h>
+// The operator for PyTorch's tensors: arguments are read, results made and the plan found here, so
+// that a call costs the host a few microseconds. python/tnl/ops.py adds autograd and registers it.
+#include "tnl/attention.h"
 
-#include <cstring>
-#include <map>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
 #include <mutex>
-#include <span>
+#include <string>
+#include <unordered_map>
 #include <utility>
 
-#include "support.h"
-#include "tnl/attention.h"
+#include "torch_tensors.h"
 
 namespace tnl::python {
 
 namespace {
 
-TensorView view_of(nb::handle description) {
-  TensorView view;
-  if (description.is_none()) return view;
-  const auto parts = nb::cast<nb::tuple>(description);
-  view.data = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(parts[0]));
-  view.dtype = static_cast<DType>(nb::cast<int>(parts[1]));
-  const auto shape = nb::cast<nb::tuple>(parts[2]), stride = nb::cast<nb::tuple>(parts[3]);
-  if (shape.size() > TensorView::kMaxRank || shape.size() != stride.size()) {
-    throw nb::value_error("a tensor: expected at most 4 dimensions, one stride for each");
+// What a call has beside its tensors, held on the host; the backward pass takes the same.
+struct Settings {
+  std::vector<float> log_decay;
+  double scale;
+  std::vector<std::int64_t> cu_seqlens;
+  bool reverse;
+
+  Settings(nb::handle decay, nb::handle scale_, nb::handle lengths, nb::handle reverse_)
+      : log_decay(read_decay(decay)),
+        scale(read_number("scale", scale_)),
+        cu_seqlens(read_integers("cu_seqlens", lengths)),
+        reverse(read_flag("reverse", reverse_)) {
+    if (!lengths.is_none() && cu_seqlens.empty()) {
+      throw nb::value_error("cu_seqlens: found no offset, expected N + 1, the first of them 0");
+    }
   }
-  view.rank = static_cast<int>(shape.size());
-  for (int i = 0; i < view.rank; ++i) {
-    view.shape[i] = nb::cast<std::int64_t>(shape[i]);
-    view.stride[i] = nb::cast<std::int64_t>(stride[i]);
+  bool packed() const { return !cu_seqlens.empty(); }
+};
+
+// The library's names of arguments that are called otherwise here.
+void check_call(const Status& status) {
+  if (status.ok()) return;
+  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"state_in:", "initial_state:"}, {"d_state_out:", "d_final_state:"}};
+  std::string text = status.message();
+  for (const auto& [theirs, ours] : kNames) {
+    if (text.starts_with(theirs)) text.replace(0, theirs.size(), ours);
   }
-  return view;
+  raise(Status(status.code(), text));
 }
 
 template <class T>
-std::span<const T> span_of(nb::handle description) {
-  const TensorView view = view_of(description);
-  return {static_cast<const T*>(view.data),
-          view.given() ? static_cast<std::size_t>(view.shape[0]) : 0};
+T take_call(Result<T> result) {
+  check_call(result.status());
+  return std::move(result).value();
 }
 
-// `stream`: the address of a CUDA stream; on the CPU it is not looked at.
-Stream stream_of(std::uintptr_t stream) {
-  return Stream::of(reinterpret_cast<void*>(stream));
+void check_place(const char* name, const TorchTensor& x, const TorchTensor& q) {
+  if (!x.given() || x.place == q.place) return;
+  throw nb::value_error((std::string(name) + ": found a tensor on " + describe(x.place) +
+                         ", expected " + describe(q.place) + " as q is")
+                            .c_str());
 }
+
+void check_rank(const char* name, const TorchTensor& x, int rank, const char* axes) {
+  if (x.view.rank == rank) return;
+  if (!x.given()) {
+    throw nb::value_error((std::string(name) + ": found None, expected a tensor " + axes).c_str());
+  }
+  throw nb::value_error((std::string(name) + ": found " + std::to_string(x.view.rank) +
+                         " dimensions, expected " + std::to_string(rank) + ": " + axes)
+                            .c_str());
+}
+
+// [1, total, H, D] as [total, H, D].
+TensorView without_batch(TensorView view) {
+  for (int axis = 1; axis < view.rank; ++axis) {
+    view.shape[axis - 1] = view.shape[axis];
+    view.stride[axis - 1] = view.stride[axis];
+  }
+  --view.rank;
+  view.shape[view.rank] = view.stride[view.rank] = 0;
+  return view;
+}
+
+TensorView view_of(const TorchTensor& x, const Settings& settings) {
+  return settings.packed() && x.given() ? without_batch(x.view) : x.view;
+}
+
+// What both passes read.
+struct Inputs {
+  TorchTensor q, k, v, state;
+
+  Inputs(const Settings& settings, nb::handle q_, nb::handle k_, nb::handle v_, nb::handle state_)
+      : q(read_rows("q", q_)),
+        k(read_rows("k", k_)),
+        v(read_rows("v", v_)),
+        state(read_contiguous("initial_state", state_)) {
+    check_rank("q", q, 4, "[B, T, H, K]");
+    check_rank("k", k, 4, "[B, T, H, K]");
+    check_rank("v", v, 4, "[B, T, H, V]");
+    check_place("k", k, q);
+    check_place("v", v, q);
+    check_place("initial_state", state, q);
+    if (settings.packed() && q.view.shape[0] != 1) {
+      throw nb::value_error(("q: found a batch of " + std::to_string(q.view.shape[0]) +
+                             ", expected 1 with cu_seqlens: packed sequences lie one behind the "
+                             "other")
+                                .c_str());
+    }
+  }
+
+  DType state_dtype() const { return q.view.dtype == DType::kF64 ? DType::kF64 : DType::kF32; }
+  AttentionArgs arguments(const Settings& settings) const {
+    AttentionArgs args;
+    args.q = view_of(q, settings);
+    args.k = view_of(k, settings);
+    args.v = view_of(v, settings);
+    args.log_decay = settings.log_decay;
+    args.scale = settings.scale;
+    args.direction = settings.reverse ? Direction::kReverse : Direction::kForward;
+    args.cu_seqlens = settings.cu_seqlens;
+    args.state_in = state.view;
+    return args;
+  }
+};
 
 // What a plan may depend on, as bytes.
 class Key {
  public:
-  explicit Key(const std::string& start) : bytes_(start) {}
+  explicit Key(const Device* device) {
+    bytes_.reserve(1024);
+    add(device);
+  }
   template <class T>
   Key& add(const T& value) {
     bytes_.append(reinterpret_cast<const char*>(&value), sizeof(value));
@@ -63,155 +145,183 @@ class Key {
     bytes_.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
     return add(values.size());
   }
+  Key& add(const AttentionArgs& args) {
+    add(args.q).add(args.k).add(args.v).add(args.o).add(args.log_decay).add(args.direction);
+    return add(args.cu_seqlens).add(args.state_in).add(args.state_out);
+  }
   const std::string& bytes() const { return bytes_; }
 
  private:
   std::string bytes_;
 };
 
-Key key_of(const std::string& device, int threads, const AttentionArgs& args) {
-  Key key(device);
-  key.add(threads).add(args.q).add(args.k).add(args.v).add(args.o).add(args.log_decay);
-  key.add(args.direction).add(args.cu_seqlens).add(args.state_in).add(args.state_out);
-  return key;
-}
+using SharedPlan = std::shared_ptr<const AttentionPlan>;
 
 // Plans by everything they depend on: a training loop asks for the same few over and over.
 template <class Make>
-const AttentionPlan plan_for(const Key& key, const Make& make) {
+SharedPlan plan_for(const Key& key, const Make& make) {
   constexpr std::size_t kMostPlans = 512;
   static std::mutex mutex;
-  static auto* const plans = new std::map<std::string, AttentionPlan>;
+  static auto* const plans = new std::unordered_map<std::string, SharedPlan>;
   {
     const std::lock_guard lock(mutex);
     if (const auto found = plans->find(key.bytes()); found != plans->end()) return found->second;
   }
-  AttentionPlan plan = take(make());
+  const auto plan = std::make_shared<const AttentionPlan>(take_call(make()));
   const std::lock_guard lock(mutex);
   if (plans->size() >= kMostPlans) plans->clear();
   plans->emplace(key.bytes(), plan);
   return plan;
 }
 
-// `allocate(bytes)` gives (owner, address).
-nb::object workspace_for(const AttentionPlan& plan, const nb::callable& allocate, void*& address) {
-  address = nullptr;
-  if (plan.workspace_bytes == 0) return nb::none();
-  const auto memory = nb::cast<nb::tuple>(allocate(plan.workspace_bytes));
-  address = reinterpret_cast<void*>(nb::cast<std::uintptr_t>(memory[1]));
-  return memory[0];
-}
+// On the stream of the call, so that memory handed back early is used again only behind it.
+class Workspace {
+ public:
+  Workspace(std::size_t bytes, Place place) {
+    if (bytes == 0) return;
+    const auto size = static_cast<std::int64_t>(bytes + kAlignment);
+    memory_ = new_tensor({size}, DType::kU8, place);
+    const auto start = reinterpret_cast<std::uintptr_t>(memory_.view.data);
+    address_ = reinterpret_cast<void*>((start + kAlignment - 1) / kAlignment * kAlignment);
+  }
+  void* address() const { return address_; }
 
-AttentionArgs arguments(nb::handle q, nb::handle k, nb::handle v, nb::handle o,
-                        nb::handle log_decay, float scale, bool reverse, nb::handle cu_seqlens,
-                        nb::handle state_in, nb::handle state_out) {
-  AttentionArgs args;
-  args.q = view_of(q);
-  args.k = view_of(k);
-  args.v = view_of(v);
-  args.o = view_of(o);
-  args.log_decay = span_of<float>(log_decay);
-  args.scale = scale;
-  args.direction = reverse ? Direction::kReverse : Direction::kForward;
-  args.cu_seqlens = span_of<std::int64_t>(cu_seqlens);
-  args.state_in = view_of(state_in);
-  args.state_out = view_of(state_out);
-  return args;
-}
+ private:
+  static constexpr std::size_t kAlignment = 256;
+  TorchTensor memory_;
+  void* address_ = nullptr;
+};
 
-void forward(const std::string& device_name, int threads, std::uintptr_t stream, nb::handle q,
-             nb::handle k, nb::handle v, nb::handle o, nb::handle log_decay, float scale,
-             bool reverse, nb::handle cu_seqlens, nb::handle state_in, nb::handle state_out,
-             const nb::callable& allocate) {
-  const Device& device = device_of(device_name, threads);
-  const AttentionArgs args =
-      arguments(q, k, v, o, log_decay, scale, reverse, cu_seqlens, state_in, state_out);
-  const AttentionPlan plan = plan_for(key_of(device_name, threads, args),
-                                      [&] { return plan_attention(args, device.properties()); });
-  void* address;
-  const nb::object workspace = workspace_for(plan, allocate, address);
+nb::tuple forward(const Settings& settings, nb::handle q, nb::handle k, nb::handle v,
+                  nb::handle initial_state, nb::handle output_final_state) {
+  const bool with_final_state = read_flag("output_final_state", output_final_state);
+  const Inputs in(settings, q, k, v, initial_state);
+  const KeepCurrentGpu keep(in.q.place);
+  SharedDevice& shared = device_at(in.q.place);
+  const Device& device = shared.device;
+  const TorchTensor o = new_like(in.v);
+  AttentionArgs args = in.arguments(settings);
+  args.o = view_of(o, settings);
+  TorchTensor state_out;
+  state_out.object = nb::none();
+  if (with_final_state) {
+    const auto packed = static_cast<std::int64_t>(settings.cu_seqlens.size()) - 1;
+    state_out = new_tensor({settings.packed() ? packed : in.q.view.shape[0], in.q.view.shape[2],
+                            in.q.view.shape[3], in.v.view.shape[3]},
+                           in.state_dtype(), in.q.place);
+    args.state_out = state_out.view;
+  }
+  const SharedPlan plan =
+      plan_for(Key(&device).add(args), [&] { return plan_attention(args, device.properties()); });
+  const Workspace workspace(plan->workspace_bytes, in.q.place);
+  const Stream stream = current_stream(in.q.place);
   Status status;
   {
-    const nb::gil_scoped_release release;
-    status = attention_forward(args, plan, address, device, stream_of(stream));
+    const Working working(shared);
+    status = attention_forward(args, *plan, workspace.address(), device, stream);
   }
-  check(status);
+  check_call(status);
+  return nb::make_tuple(o.object, state_out.object);
 }
 
-void backward(const std::string& device_name, int threads, std::uintptr_t stream, nb::handle q,
-              nb::handle k, nb::handle v, nb::handle d_o, nb::handle log_decay, float scale,
-              bool reverse, nb::handle cu_seqlens, nb::handle state_in, nb::handle d_state_out,
-              nb::handle dq, nb::handle dk, nb::handle dv, nb::handle d_state_in,
-              const nb::callable& allocate) {
-  const Device& device = device_of(device_name, threads);
-  const AttentionArgs args =
-      arguments(q, k, v, nb::none(), log_decay, scale, reverse, cu_seqlens, state_in, nb::none());
+nb::tuple backward(const Settings& settings, nb::handle d_o, nb::handle d_final_state, nb::handle q,
+                   nb::handle k, nb::handle v, nb::handle initial_state) {
+  const Inputs in(settings, q, k, v, initial_state);
+  const KeepCurrentGpu keep(in.q.place);
+  SharedDevice& shared = device_at(in.q.place);
+  const Device& device = shared.device;
+  const TorchTensor d_out = read_rows("d_o", d_o);
+  const TorchTensor d_state_out = read_contiguous("d_final_state", d_final_state);
+  check_place("d_o", d_out, in.q);
+  check_place("d_final_state", d_state_out, in.q);
+  const TorchTensor dq = new_like(in.q), dk = new_like(in.k), dv = new_like(in.v);
+  TorchTensor d_state_in;
+  d_state_in.object = nb::none();
+  if (in.state.given()) d_state_in = new_like(in.state);
+  const AttentionArgs args = in.arguments(settings);
   AttentionGradients gradients;
-  gradients.d_o = view_of(d_o);
-  gradients.d_state_out = view_of(d_state_out);
-  gradients.dq = view_of(dq);
-  gradients.dk = view_of(dk);
-  gradients.dv = view_of(dv);
-  gradients.d_state_in = view_of(d_state_in);
-  Key key = key_of(device_name, threads, args);
-  key.add(gradients.d_o).add(gradients.d_state_out).add(gradients.dq).add(gradients.dk);
-  key.add(gradients.dv).add(gradients.d_state_in);
-  const AttentionPlan plan =
+  gradients.d_o = view_of(d_out, settings);
+  gradients.d_state_out = d_state_out.view;
+  gradients.dq = view_of(dq, settings);
+  gradients.dk = view_of(dk, settings);
+  gradients.dv = view_of(dv, settings);
+  gradients.d_state_in = d_state_in.view;
+  Key key(&device);
+  key.add(args).add(gradients.d_o).add(gradients.d_state_out).add(gradients.dq);
+  key.add(gradients.dk).add(gradients.dv).add(gradients.d_state_in);
+  const SharedPlan plan =
       plan_for(key, [&] { return plan_attention_backward(args, gradients, device.properties()); });
-  void* address;
-  const nb::object workspace = workspace_for(plan, allocate, address);
+  const Workspace workspace(plan->workspace_bytes, in.q.place);
+  const Stream stream = current_stream(in.q.place);
   Status status;
   {
-    const nb::gil_scoped_release release;
-    status = attention_backward(args, gradients, plan, address, device, stream_of(stream));
+    const Working working(shared);
+    status = attention_backward(args, gradients, *plan, workspace.address(), device, stream);
   }
-  check(status);
+  check_call(status);
+  return nb::make_tuple(dq.object, dk.object, dv.object, d_state_in.object);
 }
 
-void step(const std::string& device_name, int threads, std::uintptr_t stream, nb::handle q,
-          nb::handle k, nb::handle v, nb::handle o, nb::handle log_decay, float scale,
-          nb::handle state, nb::handle slots) {
-  const Device& device = device_of(device_name, threads);
+nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_decay,
+                nb::handle state_, nb::handle scale, nb::handle state_slots) {
+  const TorchTensor q = read_rows("q", q_), k = read_rows("k", k_), v = read_rows("v", v_);
+  const TorchTensor state = read_tensor("state", state_);
+  check_rank("q", q, 3, "[N, H, K]");
+  check_rank("k", k, 3, "[N, H, K]");
+  check_rank("v", v, 3, "[N, H, V]");
+  check_rank("state", state, 4, "[slots, H, K, V]");
+  check_place("k", k, q);
+  check_place("v", v, q);
+  check_place("state", state, q);
+  const std::vector<float> decay = read_decay(log_decay);
+  const std::vector<std::int64_t> slots = read_integers("state_slots", state_slots);
+  const KeepCurrentGpu keep(q.place);
+  SharedDevice& shared = device_at(q.place);
+  const Device& device = shared.device;
+  const TorchTensor o = new_like(v);
   AttentionStepArgs args;
-  args.q = view_of(q);
-  args.k = view_of(k);
-  args.v = view_of(v);
-  args.o = view_of(o);
-  args.log_decay = span_of<float>(log_decay);
-  args.scale = scale;
-  args.state = view_of(state);
-  args.state_slots = span_of<std::int64_t>(slots);
+  args.q = q.view;
+  args.k = k.view;
+  args.v = v.view;
+  args.o = o.view;
+  args.log_decay = decay;
+  args.scale = read_number("scale", scale);
+  args.state = state.view;
+  args.state_slots = slots;
+  const Stream stream = current_stream(q.place);
   Status status;
   {
-    const nb::gil_scoped_release release;
-    status = attention_step(args, device, {}, stream_of(stream));
+    const Working working(shared);
+    status = attention_step(args, device, {}, stream);
   }
-  check(status);
+  check_call(status);
+  return o.object;
 }
 
 }  // namespace
 
 void bind_attention(nb::module_& module) {
-  nb::dict dtypes;
-  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16, DType::kI64}) {
-    const std::string_view name = dtype_name(dtype);
-    dtypes[nb::str(name.data(), name.size())] = static_cast<int>(dtype);
-  }
-  module.attr("dtypes") = dtypes;
-  module.def("open_device", [](const std::string& name, int threads) { device_of(name, threads); });
-  const auto tensor = [](const char* name) { return nb::arg(name).none(); };
-  module.def("attention_forward", &forward, nb::arg("device"), nb::arg("threads"),
-             nb::arg("stream"), tensor("q"), tensor("k"), tensor("v"), tensor("o"),
-             tensor("log_decay"), nb::arg("scale"), nb::arg("reverse"), tensor("cu_seqlens"),
-             tensor("state_in"), tensor("state_out"), nb::arg("allocate"));
-  module.def("attention_backward", &backward, nb::arg("device"), nb::arg("threads"),
-             nb::arg("stream"), tensor("q"), tensor("k"), tensor("v"), tensor("d_o"),
-             tensor("log_decay"), nb::arg("scale"), nb::arg("reverse"), tensor("cu_seqlens"),
-             tensor("state_in"), tensor("d_state_out"), tensor("dq"), tensor("dk"), tensor("dv"),
-             tensor("d_state_in"), nb::arg("allocate"));
-  module.def("attention_step", &step, nb::arg("device"), nb::arg("threads"), nb::arg("stream"),
-             tensor("q"), tensor("k"), tensor("v"), tensor("o"), tensor("log_decay"),
-             nb::arg("scale"), tensor("state"), tensor("state_slots"));
+  module.def("connect_torch", &connect_torch, nb::arg("torch"), nb::arg("host_copy"),
+             nb::arg("exchange") = true);
+  module.def(
+      "is_plain",
+      [](nb::handle q, nb::handle k, nb::handle v, nb::handle state) {
+        return state.is_none() ? is_plain({q, k, v}) : is_plain({q, k, v, state});
+      },
+      nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(), nb::arg("state").none());
+  nb::class_<Settings>(module, "AttentionSettings",
+                       "What a call has beside its tensors, held on the host.")
+      .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("log_decay").none(),
+           nb::arg("scale").none(), nb::arg("cu_seqlens").none(), nb::arg("reverse").none());
+  module.def("attention_forward", &forward, nb::arg("settings"), nb::arg("q").none(),
+             nb::arg("k").none(), nb::arg("v").none(), nb::arg("initial_state").none(),
+             nb::arg("output_final_state").none());
+  module.def("attention_backward", &backward, nb::arg("settings"), nb::arg("d_o").none(),
+             nb::arg("d_final_state").none(), nb::arg("q").none(), nb::arg("k").none(),
+             nb::arg("v").none(), nb::arg("initial_state").none());
+  module.def("attention_step", &step, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
+             nb::arg("log_decay").none(), nb::arg("state").none(), nb::arg("scale").none(),
+             nb::arg("state_slots").none());
 }
 
 }  // namespace tnl::python

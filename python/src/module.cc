@@ -26,16 +26,15 @@ void raise(const Status& status) {
   }
 }
 
-const Device& device_of(const std::string& name, int threads) {
+SharedDevice& device_of(const std::string& name, int threads) {
   static std::mutex mutex;
-  static auto* const devices = new std::map<std::pair<std::string, int>, Device>;
+  static auto* const devices = new std::map<std::pair<std::string, int>, SharedDevice>;
   const std::lock_guard lock(mutex);
   const auto key = std::pair(name, threads);
-  auto found = devices->find(key);
-  if (found == devices->end()) {
-    found = devices->emplace(key, take(Device::open(name, {.threads = threads}))).first;
-  }
-  return found->second;
+  const auto found = devices->find(key);
+  if (found != devices->end()) return found->second;
+  Device device = take(Device::open(name, {.threads = threads}));
+  return devices->try_emplace(key, std::move(device)).first->second;
 }
 
 }  // namespace tnl::python

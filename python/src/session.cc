@@ -14,14 +14,16 @@ namespace tnl::python {
 namespace {
 
 struct PythonSession {
+  SharedDevice* device;
   std::shared_ptr<const Tokenizer> tokenizer;
   Session session;
 };
 
 PythonSession open(const std::string& directory, const std::string& device, int threads) {
-  const nb::gil_scoped_release release;
-  const Model model = take(Model::load(directory, device_of(device, threads)));
-  return {take(load_tokenizer(directory)), take(Session::create(model))};
+  SharedDevice& shared = device_of(device, threads);
+  const Working working(shared);
+  const Model model = take(Model::load(directory, shared.device));
+  return {&shared, take(load_tokenizer(directory)), take(Session::create(model))};
 }
 
 std::vector<std::int32_t> encode(const PythonSession& self, std::string_view text) {
@@ -33,7 +35,7 @@ std::vector<std::int32_t> encode(const PythonSession& self, std::string_view tex
 void feed(PythonSession& self, const std::vector<std::int32_t>& ids) {
   Status status;
   {
-    const nb::gil_scoped_release release;
+    const Working working(*self.device);
     status = self.session.feed(ids);
   }
   check(status);
@@ -58,7 +60,7 @@ std::string generate_text(PythonSession& self, std::int64_t max_tokens, double t
   bool raised = false;
   Result<GenerateResult> result = Status();
   {
-    const nb::gil_scoped_release release;
+    const Working working(*self.device);
     result = generate(self.session, *self.tokenizer, options, [&](std::string_view part) {
       text.append(part);
       const nb::gil_scoped_acquire acquire;
@@ -114,14 +116,19 @@ void bind_session(nb::module_& module) {
           "score",
           [](PythonSession& self, const std::vector<std::int32_t>& ids) {
             std::vector<double> log_probabilities;
-            check(self.session.score(ids, log_probabilities));
+            Status status;
+            {
+              const Working working(*self.device);
+              status = self.session.score(ids, log_probabilities);
+            }
+            check(status);
             return log_probabilities;
           },
           nb::arg("ids"), "Reads tokens; the natural-log probability each had before it was read.")
       .def(
           "fork",
           [](const PythonSession& self) {
-            return PythonSession{self.tokenizer, take(self.session.fork())};
+            return PythonSession{self.device, self.tokenizer, take(self.session.fork())};
           },
           "An independent session that goes on from here.")
       .def("reset", [](PythonSession& self) { self.session.reset(); })

@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -27,9 +28,25 @@ T take(Result<T> result) {
   return std::move(result).value();
 }
 
+// A device works for one caller at a time.
+struct SharedDevice {
+  Device device;
+  std::recursive_mutex in_use;  // recursive: what a text is emitted to may call again
+};
+
 // `name` as in Device::open; one device for each name and number of threads lives for ever, so that
 // calls from PyTorch do not start threads. threads = 0: one for each core.
-const Device& device_of(const std::string& name, int threads);
+SharedDevice& device_of(const std::string& name, int threads);
+
+// While the library works: other Python threads run, and wait where they want the same device.
+class Working {
+ public:
+  explicit Working(SharedDevice& shared) : lock_(shared.in_use) {}
+
+ private:
+  nb::gil_scoped_release release_;  // first, so that whoever waits for the lock holds no GIL
+  std::unique_lock<std::recursive_mutex> lock_;
+};
 
 void bind_attention(nb::module_& module);
 void bind_session(nb::module_& module);

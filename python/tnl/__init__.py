@@ -5,6 +5,8 @@ autograd; `tnl.nn` holds modules over it, `tnl.compat` drop-ins for other librar
 `Session` generates text with the C++ engine alone, without PyTorch.
 """
 
+import importlib
+
 from tnl._core import Session
 
 __version__ = "0.1.0"
@@ -14,7 +16,10 @@ __all__ = ["Session", "lightning_attention", "lightning_attention_step"]
 # What needs PyTorch is imported when first asked for.
 def __getattr__(name):
     if name in ("lightning_attention", "lightning_attention_step"):
-        from tnl import ops
-
-        return getattr(ops, name)
-    raise AttributeError(f"module 'tnl' has no attribute '{name}'")
+        value = getattr(importlib.import_module("tnl.ops"), name)
+    elif name in ("compat", "convert", "nn", "ops"):
+        return importlib.import_module(f"tnl.{name}")  # which becomes an attribute
+    else:
+        raise AttributeError(f"module 'tnl' has no attribute '{name}'")
+    globals()[name] = value
+    return value

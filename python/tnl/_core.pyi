@@ -1,25 +1,34 @@
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
-Tensor = Tuple[int, int, Tuple[int, ...], Tuple[int, ...]]  # address, dtype, shape, strides
+from torch import Tensor, dtype
 
-dtypes: Dict[str, int]
+def connect_torch(
+    torch: Any, host_copy: Callable[[Tensor, dtype], Tensor], exchange: bool = True
+) -> None: ...
+def is_plain(
+    q: Optional[Tensor], k: Optional[Tensor], v: Optional[Tensor], state: Optional[Tensor]
+) -> bool: ...
 
-def open_device(name: str, threads: int) -> None: ...
+class AttentionSettings:
+    """What a call has beside its tensors, held on the host."""
+
+    def __init__(
+        self, log_decay: Union[Tensor, Sequence[float]], scale: float,
+        cu_seqlens: Union[Tensor, Sequence[int], None], reverse: bool,
+    ) -> None: ...
+
 def attention_forward(
-    device: str, threads: int, stream: int, q: Tensor, k: Tensor, v: Tensor, o: Tensor,
-    log_decay: Tensor, scale: float, reverse: bool, cu_seqlens: Optional[Tensor], state_in: Optional[Tensor],
-    state_out: Optional[Tensor], allocate: Callable[[int], Tuple[Any, int]],
-) -> None: ...
+    settings: AttentionSettings, q: Tensor, k: Tensor, v: Tensor, initial_state: Optional[Tensor],
+    output_final_state: bool,
+) -> Tuple[Tensor, Optional[Tensor]]: ...
 def attention_backward(
-    device: str, threads: int, stream: int, q: Tensor, k: Tensor, v: Tensor, d_o: Tensor,
-    log_decay: Tensor, scale: float, reverse: bool, cu_seqlens: Optional[Tensor], state_in: Optional[Tensor],
-    d_state_out: Optional[Tensor], dq: Tensor, dk: Tensor, dv: Tensor,
-    d_state_in: Optional[Tensor], allocate: Callable[[int], Tuple[Any, int]],
-) -> None: ...
+    settings: AttentionSettings, d_o: Tensor, d_final_state: Optional[Tensor], q: Tensor, k: Tensor,
+    v: Tensor, initial_state: Optional[Tensor],
+) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]: ...
 def attention_step(
-    device: str, threads: int, stream: int, q: Tensor, k: Tensor, v: Tensor, o: Tensor,
-    log_decay: Tensor, scale: float, state: Tensor, state_slots: Optional[Tensor],
-) -> None: ...
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Union[Tensor, Sequence[float]], state: Tensor,
+    scale: float, state_slots: Union[Tensor, Sequence[int], None],
+) -> Tensor: ...
 
 class Session:
     """One running text: a model directory, its tokenizer and the state."""

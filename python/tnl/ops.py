@@ -12,18 +12,12 @@ from typing import Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from tnl import _core
 
 __all__ = ["lightning_attention", "lightning_attention_step"]
 
-_DTYPES = {
-    torch.float64: _core.dtypes["f64"],
-    torch.float32: _core.dtypes["f32"],
-    torch.bfloat16: _core.dtypes["bf16"],
-    torch.float16: _core.dtypes["f16"],
-    torch.int64: _core.dtypes["i64"],
-}
 _LIBRARY = torch.library.Library("tnl", "DEF")
 _LIBRARY.define(
     "lightning_attention(Tensor q, Tensor k, Tensor v, Tensor log_decay, float scale,"
@@ -70,15 +64,21 @@ def lightning_attention(
     Returns:
         o [B, T, H, V] in the dtype of v, and the final state or None.
     """
-    q, k, v = _autocast(q, k, v)
-    log_decay = _log_decay_tensor(log_decay)
-    if cu_seqlens is not None and not isinstance(cu_seqlens, Tensor):
-        cu_seqlens = torch.tensor(list(cu_seqlens), dtype=torch.int64)
-    call = _Direct.apply if _is_plain(q, k, v, initial_state) else _OPERATOR
-    o, final_state = call(
-        q, k, v, log_decay, float(scale), initial_state, output_final_state, cu_seqlens, reverse
-    )
-    return o, (final_state if output_final_state else None)
+    if torch.compiler.is_compiling() or not _core.is_plain(q, k, v, initial_state):
+        return _registered(
+            q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse
+        )
+    if torch._C._is_any_autocast_enabled():
+        q, k, v = _autocast(q, k, v)
+    settings = _core.AttentionSettings(log_decay, scale, cu_seqlens, reverse)
+    if forward_ad._current_level >= 0 or torch.is_grad_enabled() and (
+        q.requires_grad
+        or k.requires_grad
+        or v.requires_grad
+        or (initial_state is not None and initial_state.requires_grad)
+    ):
+        return LightningAttention.apply(settings, output_final_state, q, k, v, initial_state)
+    return _core.attention_forward(settings, q, k, v, initial_state, output_final_state)
 
 
 def lightning_attention_step(
@@ -101,31 +101,111 @@ def lightning_attention_step(
     Returns:
         o [N, H, V].
     """
-    return torch.ops.tnl.lightning_attention_step(
-        q, k, v, _log_decay_tensor(log_decay), state, float(scale), state_slots
+    for name, x in (("q", q), ("k", k), ("v", v), ("state", state)):
+        _check_tensor(name, x)
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                f"{name}: found a tensor that requires a gradient, expected one that does not: a "
+                "step has no backward pass (call it under torch.no_grad())"
+            )
+    if torch.compiler.is_compiling() or not _core.is_plain(q, k, v, state):
+        if state_slots is not None and not isinstance(state_slots, Tensor):
+            state_slots = torch.tensor(list(state_slots), dtype=torch.int64)
+        return torch.ops.tnl.lightning_attention_step(
+            q, k, v, _decay_tensor(log_decay), state, float(scale), state_slots
+        )
+    if not state.is_inference():
+        _written(state)
+    return _core.attention_step(q, k, v, log_decay, state, scale, state_slots)
+
+
+def _check_tensor(name: str, x) -> None:
+    if not isinstance(x, Tensor):
+        raise ValueError(f"{name}: found a {type(x).__name__}, expected a torch.Tensor")
+
+
+# Autograd counts what is written in place.
+_written = getattr(torch.autograd.graph, "increment_version", lambda x: None)
+
+
+def _no_gradients(ctx, *_):
+    raise RuntimeError(
+        "lightning_attention: its gradients have no gradients of their own (found a backward pass "
+        "through a backward pass, as create_graph=True prepares it)"
     )
 
 
-def _is_plain(*tensors: Optional[Tensor]) -> bool:
-    """Whether nothing but autograd looks on: no compiler, no transform, no mode, no subclass. The
-    registered operator serves them all, at some 50 us of the host a call."""
-    return (
-        not torch.compiler.is_compiling()
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None
-        and all(x is None or type(x) in (Tensor, torch.nn.Parameter) for x in tensors)
+def _no_forward_mode(ctx, *_):
+    raise NotImplementedError(
+        "lightning_attention: found a derivative in forward mode (jvp), expected reverse mode"
     )
+
+
+class LightningAttention(torch.autograd.Function):
+    """The operator and its gradient without the dispatcher in between."""
+
+    @staticmethod
+    def forward(ctx, settings, output_final_state, q, k, v, initial_state):
+        ctx.save_for_backward(q, k, v, initial_state)
+        ctx.settings = settings
+        ctx.set_materialize_grads(False)
+        return _core.attention_forward(settings, q, k, v, initial_state, output_final_state)
+
+    @staticmethod
+    def backward(ctx, d_o, d_final_state):
+        call = _Once.apply if torch.is_grad_enabled() else _run_backward  # create_graph or not
+        return (None, None) + call(ctx.settings, d_o, d_final_state, *ctx.saved_tensors)
+
+    jvp = staticmethod(_no_forward_mode)
+
+
+def _run_backward(settings, d_o, d_final_state, q, k, v, initial_state):
+    if d_o is None:
+        d_o = torch.zeros_like(v, memory_format=torch.contiguous_format)
+    return _core.attention_backward(settings, d_o, d_final_state, q, k, v, initial_state)
+
+
+class _Once(torch.autograd.Function):
+    """The gradients where somebody may want theirs: they raise when they are derived."""
+
+    @staticmethod
+    def forward(ctx, *inputs):
+        return _run_backward(*inputs)
+
+    backward = staticmethod(_no_gradients)
+
+
+def _registered(
+    q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse
+):
+    """The same through the dispatcher, for whatever looks on: a compiler, a transform, a mode, a
+    subclass of Tensor. It costs the host some 50 us more a call."""
+    for name, x in (("q", q), ("k", k), ("v", v), ("initial_state", initial_state)):
+        if not (x is None and name == "initial_state"):
+            _check_tensor(name, x)
+    q, k, v = _autocast(q, k, v)
+    if cu_seqlens is not None and not isinstance(cu_seqlens, Tensor):
+        cu_seqlens = torch.tensor(list(cu_seqlens), dtype=torch.int64)
+    arguments = (
+        q, k, v, _decay_tensor(log_decay), float(scale), initial_state, output_final_state,
+        cu_seqlens, reverse,
+    )
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        o, final_state = torch.ops.tnl.lightning_attention(*arguments)
+    else:
+        o, final_state = _Transformed.apply(*arguments)
+    return o, (final_state if output_final_state else None)
 
 
 def _autocast(q: Tensor, k: Tensor, v: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     kind = q.device.type
-    if torch.is_autocast_enabled(kind) and q.dtype != torch.float64:
+    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind) and q.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(kind)
         return q.to(dtype), k.to(dtype), v.to(dtype)
     return q, k, v
 
 
-def _log_decay_tensor(log_decay: Union[Tensor, Sequence[float]]) -> Tensor:
+def _decay_tensor(log_decay: Union[Tensor, Sequence[float]]) -> Tensor:
     if not isinstance(log_decay, Tensor):
         return torch.tensor([float(x) for x in log_decay], dtype=torch.float32)
     if log_decay.requires_grad:
@@ -140,68 +220,51 @@ class _HostCopies:
     """Small tensors the host must read, kept per tensor and version: reading one from a GPU waits
     for it, and a training loop passes the same ones over and over."""
 
-    def __init__(self, dtype: torch.dtype):
-        self._dtype = dtype
+    def __init__(self):
         self._copies = {}
 
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and x.dtype == self._dtype and x.is_contiguous():
-            return x
+    def __call__(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         # Inference tensors count no versions; they are read anew.
-        if x.is_inference():
-            return x.to("cpu", self._dtype).contiguous()
+        if x.device.type == "cpu" or x.is_inference():
+            return x.detach().to("cpu", dtype).contiguous()
         key = id(x)
         found = self._copies.get(key)
-        if found is not None and found[0]() is x and found[1] == x._version:
+        if found is not None and found[0]() is x and found[1] == (x._version, dtype):
             return found[2]
-        copy = x.detach().to("cpu", self._dtype).contiguous()
-        self._copies[key] = (weakref.ref(x, lambda _: self._copies.pop(key, None)), x._version, copy)
+        copy = x.detach().to("cpu", dtype).contiguous()
+        self._copies[key] = (
+            weakref.ref(x, lambda _: self._copies.pop(key, None)), (x._version, dtype), copy
+        )
         return copy
 
 
-_host_decay = _HostCopies(torch.float32)
-_host_lengths = _HostCopies(torch.int64)
+_core.connect_torch(torch, _HostCopies())
 
 
-def _describe(x: Optional[Tensor]):
-    if x is None:
-        return None
-    dtype = _DTYPES.get(x.dtype)
-    if dtype is None:
-        raise ValueError(f"found {x.dtype}, expected float32, bfloat16, float16 or float64")
-    return x.data_ptr(), dtype, tuple(x.shape), x.stride()
+def _forward(q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse):
+    settings = _core.AttentionSettings(log_decay, scale, cu_seqlens, reverse)
+    o, final_state = _core.attention_forward(
+        settings, q, k, v, initial_state, output_final_state
+    )
+    return o, q.new_empty((0,), dtype=_state_dtype(q)) if final_state is None else final_state
 
 
-def _rows(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 or x.shape[-1] <= 1 else x.contiguous()
+def _backward(d_o, d_final_state, q, k, v, log_decay, scale, initial_state, cu_seqlens, reverse):
+    settings = _core.AttentionSettings(log_decay, scale, cu_seqlens, reverse)
+    dq, dk, dv, d_state = _core.attention_backward(
+        settings, d_o, d_final_state, q, k, v, initial_state
+    )
+    return dq, dk, dv, q.new_empty((0,), dtype=_state_dtype(q)) if d_state is None else d_state
 
 
-def _device(x: Tensor) -> Tuple[str, int, int]:
-    """Name, number of threads and stream."""
-    if x.device.type == "cpu":
-        return "cpu", torch.get_num_threads(), 0
-    if x.device.type == "cuda":
-        index = x.device.index
-        return f"cuda:{index}", 0, torch._C._cuda_getCurrentRawStream(index)
-    raise ValueError(f"q: found a tensor on {x.device}, expected cpu or cuda")
+def _step(q, k, v, log_decay, state, scale, state_slots):
+    return _core.attention_step(q, k, v, log_decay, state, scale, state_slots)
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, others: dict, cu_seqlens: Optional[Tensor]) -> None:
-    for name, x in {"k": k, "v": v, **others}.items():
-        if x is not None and x.device != q.device:
-            raise ValueError(f"{name}: found a tensor on {x.device}, expected {q.device} as q is")
-    for name, x in (("q", q), ("k", k), ("v", v)):
-        if x.dim() != 4:
-            raise ValueError(f"{name}: found {x.dim()} dimensions, expected 4: [B, T, H, D]")
-    if cu_seqlens is not None and q.shape[0] != 1:
-        raise ValueError(
-            f"q: found a batch of {q.shape[0]}, expected 1 with cu_seqlens: packed sequences lie "
-            "one behind the other"
-        )
-
-
-def _packed(x: Tensor, cu_seqlens: Optional[Tensor]) -> Tensor:
-    return x if cu_seqlens is None else x[0]
+for _key in ("CPU", "CUDA"):
+    _LIBRARY.impl("lightning_attention", _forward, _key)
+    _LIBRARY.impl("lightning_attention_backward", _backward, _key)
+    _LIBRARY.impl("lightning_attention_step", _step, _key)
 
 
 def _state_shape(q: Tensor, v: Tensor, cu_seqlens: Optional[Tensor]) -> Tuple[int, ...]:
@@ -213,101 +276,13 @@ def _state_dtype(q: Tensor) -> torch.dtype:
     return torch.float64 if q.dtype == torch.float64 else torch.float32
 
 
-class _Workspace:
-    def __init__(self, device: torch.device):
-        self._device = device
-
-    def __call__(self, size: int):
-        memory = torch.empty(size + 256, dtype=torch.uint8, device=self._device)
-        return memory, (memory.data_ptr() + 255) // 256 * 256
-
-
-def _forward(q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse):
-    _check(q, k, v, {"initial_state": initial_state}, cu_seqlens)
-    q, k, v = _rows(q), _rows(k), _rows(v)
-    state_in = None if initial_state is None else initial_state.contiguous()
-    o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    final_state = torch.empty(
-        _state_shape(q, v, cu_seqlens) if output_final_state else (0,),
-        dtype=_state_dtype(q),
-        device=q.device,
-    )
-    decay = _host_decay(log_decay)
-    lengths = None if cu_seqlens is None else _host_lengths(cu_seqlens)
-    _core.attention_forward(
-        *_device(q),
-        *(_describe(_packed(x, cu_seqlens)) for x in (q, k, v, o)),
-        _describe(decay),
-        scale,
-        reverse,
-        _describe(lengths),
-        _describe(state_in),
-        _describe(final_state) if output_final_state else None,
-        _Workspace(q.device),
-    )
-    return o, final_state
-
-
-def _backward(d_o, d_final_state, q, k, v, log_decay, scale, initial_state, cu_seqlens, reverse):
-    _check(
-        q, k, v,
-        {"d_o": d_o, "initial_state": initial_state, "d_final_state": d_final_state},
-        cu_seqlens,
-    )
-    q, k, v, d_o = _rows(q), _rows(k), _rows(v), _rows(d_o)
-    state_in = None if initial_state is None else initial_state.contiguous()
-    d_state_out = None if d_final_state is None else d_final_state.contiguous()
-    dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
-    d_state_in = torch.empty(
-        (0,) if state_in is None else state_in.shape, dtype=_state_dtype(q), device=q.device
-    )
-    decay = _host_decay(log_decay)
-    lengths = None if cu_seqlens is None else _host_lengths(cu_seqlens)
-    _core.attention_backward(
-        *_device(q),
-        *(_describe(_packed(x, cu_seqlens)) for x in (q, k, v, d_o)),
-        _describe(decay),
-        scale,
-        reverse,
-        _describe(lengths),
-        _describe(state_in),
-        _describe(d_state_out),
-        *(_describe(_packed(x, cu_seqlens)) for x in (dq, dk, dv)),
-        None if state_in is None else _describe(d_state_in),
-        _Workspace(q.device),
-    )
-    return dq, dk, dv, d_state_in
-
-
-def _step(q, k, v, log_decay, state, scale, state_slots):
-    if q.dim() != 3 or k.dim() != 3 or v.dim() != 3:
-        raise ValueError("q, k, v: expected 3 dimensions: [N, H, D]")
-    if not state.is_contiguous():
-        raise ValueError("state: expected a contiguous tensor: it is updated in place")
-    q, k, v = _rows(q), _rows(k), _rows(v)
-    o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
-    slots = None if state_slots is None else _host_lengths(state_slots)
-    _core.attention_step(
-        *_device(q),
-        *(_describe(x) for x in (q, k, v, o)),
-        _describe(_host_decay(log_decay)),
-        scale,
-        _describe(state),
-        _describe(slots),
-    )
-    return o
-
-
-for _key in ("CPU", "CUDA"):
-    _LIBRARY.impl("lightning_attention", _forward, _key)
-    _LIBRARY.impl("lightning_attention_backward", _backward, _key)
-    _LIBRARY.impl("lightning_attention_step", _step, _key)
-
-
 @torch.library.register_fake("tnl::lightning_attention", lib=_LIBRARY)
 def _forward_fake(
     q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse
 ):
+    for name, x in (("k", k), ("v", v), ("initial_state", initial_state)):
+        if x is not None and x.device != q.device:
+            raise ValueError(f"{name}: found a tensor on {x.device}, expected {q.device} as q is")
     shape = _state_shape(q, v, cu_seqlens) if output_final_state else (0,)
     return torch.empty_like(v, memory_format=torch.contiguous_format), q.new_empty(
         shape, dtype=_state_dtype(q)
@@ -334,9 +309,9 @@ def _save(ctx, inputs, output):
     ctx.scale, ctx.reverse, ctx.output_final_state = scale, reverse, output_final_state
 
 
-def _gradients(ctx, d_o, d_final_state):
+def _gradients(ctx, d_o, d_final_state, call=torch.ops.tnl.lightning_attention_backward):
     q, k, v, log_decay, initial_state, cu_seqlens = ctx.saved_tensors
-    dq, dk, dv, d_state = torch.ops.tnl.lightning_attention_backward(
+    dq, dk, dv, d_state = call(
         d_o,
         d_final_state if ctx.output_final_state else None,
         q, k, v,
@@ -349,34 +324,44 @@ def _gradients(ctx, d_o, d_final_state):
     return dq, dk, dv, None, None, None if initial_state is None else d_state, None, None, None
 
 
-_OPERATOR = torch.ops.tnl.lightning_attention.default
-
-
-class _Direct(torch.autograd.Function):
-    """The operator without the dispatcher in between."""
-
-    @staticmethod
-    def forward(ctx, *inputs):
-        output = _forward(*inputs)
-        _save(ctx, inputs, output)
-        ctx.set_materialize_grads(False)
-        return output
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, d_o, d_final_state):
-        q, k, v, log_decay, initial_state, cu_seqlens = ctx.saved_tensors
-        if d_o is None:
-            d_o = torch.zeros_like(v, memory_format=torch.contiguous_format)
-        dq, dk, dv, d_state = _backward(
-            d_o,
-            d_final_state if ctx.output_final_state else None,
-            q, k, v,
-            log_decay, ctx.scale, initial_state, cu_seqlens, ctx.reverse,
-        )
-        return dq, dk, dv, None, None, None if initial_state is None else d_state, None, None, None
-
-
 torch.library.register_autograd(
     "tnl::lightning_attention", _gradients, setup_context=_save, lib=_LIBRARY
 )
+
+
+torch.library.register_autograd(
+    "tnl::lightning_attention_backward", _no_gradients, lib=_LIBRARY
+)
+
+
+class _Transformed(torch.autograd.Function):
+    """The registered operator under torch.func: grad, jacrev, and vmap, one call an element."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs):
+        return torch.ops.tnl.lightning_attention(*inputs)
+
+    setup_context = staticmethod(_save)
+
+    @staticmethod
+    def backward(ctx, d_o, d_final_state):
+        return _gradients(ctx, d_o, d_final_state, _TransformedBackward.apply)
+
+    jvp = staticmethod(_no_forward_mode)
+
+
+class _TransformedBackward(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*inputs):
+        return torch.ops.tnl.lightning_attention_backward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    backward = staticmethod(_no_gradients)
+    jvp = staticmethod(_no_forward_mode)

@@ -71,7 +71,7 @@ Status check_state(const char* name, const TensorView& view, DType dtype,
   return {};
 }
 
-Status check_decay(std::span<const float> log_decay, std::int64_t heads, float scale) {
+Status check_decay(std::span<const float> log_decay, std::int64_t heads, double scale) {
   if (static_cast<std::int64_t>(log_decay.size()) != heads) {
     return invalid_argument(fmt::format(
         "log_decay: found {} values, expected one for each of {} heads", log_decay.size(), heads));
@@ -82,7 +82,7 @@ Status check_decay(std::span<const float> log_decay, std::int64_t heads, float s
           fmt::format("log_decay: found {} for head {}, expected at most 0", log_decay[h], h));
     }
   }
-  if (!std::isfinite(scale)) {
+  if (!std::isfinite(static_cast<float>(scale))) {  // kernels hold it in fp32
     return invalid_argument(fmt::format("scale: found {}, expected a finite number", scale));
   }
   return {};

@@ -247,7 +247,7 @@ AttentionArgs Execution::Impl::attention_args(std::int64_t layer, const Attentio
   args.v = by_head(call.rows(act.v), heads);
   args.o = by_head(call.rows(act.o), heads);
   args.log_decay = log_decay[layer];
-  args.scale = static_cast<float>(config().attention_scale);
+  args.scale = config().attention_scale;
   args.cu_seqlens = call.cu_seqlens;
   if (call.state_in != nullptr) args.state_in = call.state_in->layer(layer);
   if (call.state_out != nullptr) args.state_out = call.state_out->layer(layer);

@@ -252,6 +252,31 @@ TEST_P(Threads, AndSlicesKeepTheBits) {
   }
 }
 
+// One thread takes long heads in turns, a thread for each head takes them whole.
+TEST_P(Threads, LongHeadsTakenInTurnsKeepTheBits) {
+  for (const Direction direction : {Direction::kForward, Direction::kReverse}) {
+    AttentionCase input = random_case(19, 1, 1700, 5, 16, 24);
+    input.direction = direction;
+    input.cu_seqlens = {0, 3, 516, 516, 1700};
+    add_states(input, 20);
+    Variant in_turns = GetParam();
+    in_turns.value_slice = 32;
+    in_turns.state_in_place = true;
+    Variant whole = in_turns;
+    whole.threads = 20;
+    const Outputs expected = run_forward(input, whole);
+    const Outputs found = run_forward(input, in_turns);
+    EXPECT_EQ(found.o, expected.o);
+    EXPECT_EQ(found.state_out, expected.state_out);
+    const Gradients d_expected = run_backward(input, whole);
+    const Gradients d_found = run_backward(input, in_turns);
+    EXPECT_EQ(d_found.dq, d_expected.dq);
+    EXPECT_EQ(d_found.dk, d_expected.dk);
+    EXPECT_EQ(d_found.dv, d_expected.dv);
+    EXPECT_EQ(d_found.d_state_in, d_expected.d_state_in);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kernels, Invariance, testing::ValuesIn(all_kernels()),
                          [](const auto& info) { return name_of(info.param); });
 INSTANTIATE_TEST_SUITE_P(Gpu, Invariance, testing::ValuesIn(gpu_kernels()),

@@ -67,6 +67,11 @@ std::int64_t longest_sequence(const AttentionProblem& problem) {
   return longest;
 }
 
+// Heads whose rows lie side by side are taken in turns of this many tokens: the hardware fetches
+// neighbouring lines, and by a head's own turn they are still in the caches.
+constexpr std::int64_t kTurn = 512;
+constexpr std::int64_t kMostHeads = 8;
+
 // Powers no chunk of this call reaches are left 0.
 void fill_powers(const AttentionProblem& problem, std::int64_t chunk, float* powers) {
   const std::int64_t stride = powers_stride(chunk);
@@ -88,7 +93,10 @@ struct Workspace {
       : scratch(problem.heads * powers_stride(cut.chunk)),
         scratch_floats(
             cpu::scratch_floats(problem.key_dim, cut.value_slice, cut.chunk, kernels.panel)),
-        states(scratch + threads * scratch_floats),
+        heads_of_task(cpu::heads_of_task(problem, cut, threads)),
+        parked(scratch + threads * scratch_floats),
+        parked_floats(heads_of_task == 1 ? 0 : heads_of_task * problem.key_dim * cut.value_slice),
+        states(parked + threads * parked_floats),
         floats(states) {
     if (cut.segments == 1) return;
     floats +=
@@ -97,6 +105,9 @@ struct Workspace {
 
   std::int64_t scratch;  // of each thread; before it the powers, [heads][powers_stride]
   std::int64_t scratch_floats;
+  std::int64_t heads_of_task;
+  std::int64_t parked;  // of each thread: [heads_of_task][K][V of a slice], between two turns
+  std::int64_t parked_floats;
   std::int64_t states;  // [sequences][heads][segments][K][V]: behind each segment
   std::int64_t floats;
 };
@@ -114,28 +125,31 @@ struct Job {
   struct Piece {
     std::int64_t n, h, column, first, tokens;
   };
-  // Piece `index` of `segments` a sequence, head and slice.
-  Piece piece(std::int64_t index, std::int64_t segments) const;
+  // Piece `index` of `segments` a sequence, group of `heads` heads and slice; h is the first.
+  Piece piece(std::int64_t index, std::int64_t segments, std::int64_t heads) const;
   AttentionRows rows(const AttentionOperand& operand, const Piece& piece,
                      std::int64_t column) const;
   AttentionState state(const AttentionStateOperand& operand, const Piece& piece) const;
   AttentionStateOperand behind(std::int64_t index) const;  // the states behind that segment
+  AttentionState parked(std::int64_t head, int worker) const;
   std::int64_t horizon(std::int64_t h) const;
   AttentionTask task(const Piece& piece, int worker) const;
 
   void find_state(std::int64_t index, int worker) const;
   void carry(std::int64_t index) const;
   void outputs(std::int64_t index, int worker) const;
+  void turn(const Piece& whole, const Piece& part, std::int64_t head, int worker) const;
   void leave(std::int64_t index) const;
 };
 
-Job::Piece Job::piece(std::int64_t index, std::int64_t segments) const {
+Job::Piece Job::piece(std::int64_t index, std::int64_t segments, std::int64_t heads) const {
+  const std::int64_t groups = (problem.heads + heads - 1) / heads;
   const std::int64_t first = index % segments * segment;
   const std::int64_t slice = index / segments % slices;
   const std::int64_t row = index / segments / slices;
-  const std::int64_t n = row / problem.heads;
+  const std::int64_t n = row / groups;
   const std::int64_t left = std::max<std::int64_t>(problem.length(n) - first, 0);
-  return {n, row % problem.heads, slice * cut.value_slice, first, std::min(segment, left)};
+  return {n, row % groups * heads, slice * cut.value_slice, first, std::min(segment, left)};
 }
 
 // Row 0 is the first token in time.
@@ -161,6 +175,13 @@ AttentionStateOperand Job::behind(std::int64_t index) const {
   const std::int64_t matrix = problem.key_dim * problem.value_dim;
   return {memory + layout.states + index * matrix, problem.heads * cut.segments * matrix,
           cut.segments * matrix, problem.value_dim, 1};
+}
+
+// Of the head-th head of a worker's task, between two of its turns.
+AttentionState Job::parked(std::int64_t head, int worker) const {
+  return {memory + layout.parked + worker * layout.parked_floats +
+              head * problem.key_dim * cut.value_slice,
+          cut.value_slice, 1};
 }
 
 // Tokens, whole chunks, of which a state still holds something; at most a segment.
@@ -194,7 +215,7 @@ AttentionTask Job::task(const Piece& piece, int worker) const {
 // What a segment that is not the last leaves behind, from its last tokens alone where all before
 // them is forgotten.
 void Job::find_state(std::int64_t index, int worker) const {
-  Piece found = piece(index, cut.segments - 1);
+  Piece found = piece(index, cut.segments - 1, 1);
   if (found.first + segment >= problem.length(found.n)) return;
   const std::int64_t number = found.first / segment;
   const std::int64_t skipped = segment - horizon(found.h);
@@ -227,24 +248,45 @@ void Job::carry(std::int64_t index) const {
   }
 }
 
-void Job::outputs(std::int64_t index, int worker) const {
-  const Piece one = piece(index, cut.segments);
-  if (one.first > 0 && one.tokens == 0) return;
-  const bool last = one.first + one.tokens == problem.length(one.n);
-  AttentionTask outputs_task = task(one, worker);
-  if (one.first == 0) {
-    outputs_task.state_in = state(problem.state_in, one);
-    outputs_task.state_enters_undecayed = problem.state_enters_undecayed;
+// A part of what a task does for one head. Between two parts the state is parked.
+void Job::turn(const Piece& whole, const Piece& part, std::int64_t head, int worker) const {
+  AttentionTask turn_task = task(part, worker);
+  if (part.first > whole.first) {
+    turn_task.state_in = parked(head, worker);
+  } else if (part.first == 0) {
+    turn_task.state_in = state(problem.state_in, part);
+    turn_task.state_enters_undecayed = problem.state_enters_undecayed;
   } else {
-    outputs_task.state_in = state(behind(one.first / segment - 1), one);
+    turn_task.state_in = state(behind(part.first / segment - 1), part);
   }
-  if (last && problem.state_out.data != nullptr) {
+  const std::int64_t end = part.first + part.tokens;
+  if (end < whole.first + whole.tokens) {
+    turn_task.state_out = parked(head, worker);
+  } else if (end == problem.length(part.n) && problem.state_out.data != nullptr) {
     // The caller's state_out may be the state_in that the first segment is about to read.
-    outputs_task.state_out =
-        state(cut.segments > 1 ? behind(cut.segments - 1) : problem.state_out, one);
-    outputs_task.decay_state_out = problem.decay_state_out;
+    turn_task.state_out =
+        state(cut.segments > 1 ? behind(cut.segments - 1) : problem.state_out, part);
+    turn_task.decay_state_out = problem.decay_state_out;
   }
-  kernels.forward(outputs_task);
+  kernels.forward(turn_task);
+}
+
+void Job::outputs(std::int64_t index, int worker) const {
+  const Piece whole = piece(index, cut.segments, layout.heads_of_task);
+  if (whole.first > 0 && whole.tokens == 0) return;
+  const std::int64_t heads = std::min(layout.heads_of_task, problem.heads - whole.h);
+  const std::int64_t tokens = heads == 1 ? whole.tokens : round_up(kTurn, cut.chunk);
+  std::int64_t done = 0;
+  do {
+    for (std::int64_t head = 0; head < heads; ++head) {
+      Piece part = whole;
+      part.h += head;
+      part.first += done;
+      part.tokens = std::min(tokens, whole.tokens - done);
+      turn(whole, part, head, worker);
+    }
+    done += tokens;
+  } while (done < whole.tokens);
 }
 
 // Hands the final state of one row of S to the caller.
@@ -273,17 +315,17 @@ void solve(const AttentionProblem& problem, const Cut& cut, ThreadPool& pool,
                 .memory = memory,
                 .slices = (problem.value_dim + cut.value_slice - 1) / cut.value_slice,
                 .segment = std::max(segment_tokens(longest, cut), cut.chunk)};
-  const std::int64_t whole = problem.sequences * problem.heads * job.slices;
+  const std::int64_t groups = (problem.heads + layout.heads_of_task - 1) / layout.heads_of_task;
   const std::int64_t state_rows = problem.sequences * problem.heads * problem.key_dim;
   // One captured reference: a std::function this small allocates nothing.
   if (cut.segments > 1) {
-    pool.run(whole * (cut.segments - 1),
+    pool.run(problem.sequences * problem.heads * job.slices * (cut.segments - 1),
              [&job](std::int64_t index, int worker) { job.find_state(index, worker); });
     pool.split(state_rows, 16, [&job](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t index = begin; index < end; ++index) job.carry(index);
     });
   }
-  pool.run(whole * cut.segments,
+  pool.run(problem.sequences * groups * job.slices * cut.segments,
            [&job](std::int64_t index, int worker) { job.outputs(index, worker); });
   if (cut.segments > 1 && problem.state_out.data != nullptr) {
     for (std::int64_t index = 0; index < state_rows; ++index) job.leave(index);
@@ -312,6 +354,20 @@ std::int64_t attention_panel(const std::string& kernel) {
 
 std::int64_t segment_tokens(std::int64_t longest, const Cut& cut) {
   return round_up((longest + cut.segments - 1) / cut.segments, cut.chunk);
+}
+
+std::int64_t heads_of_task(const AttentionProblem& problem, const Cut& cut, int threads) {
+  const std::int64_t longest = longest_sequence(problem);
+  if (longest <= kTurn) return 1;
+  const std::int64_t slices = (problem.value_dim + cut.value_slice - 1) / cut.value_slice;
+  const std::int64_t pieces = problem.sequences * slices * cut.segments;  // of one head
+  const auto last_done = [&](std::int64_t heads) {
+    const std::int64_t tasks = pieces * ((problem.heads + heads - 1) / heads);
+    return (tasks + threads - 1) / threads * heads;
+  };
+  std::int64_t heads = std::min(kMostHeads, problem.heads);
+  while (heads > 1 && last_done(heads) > last_done(1)) --heads;
+  return heads;
 }
 
 std::size_t attention_workspace(const std::string& kernel, const AttentionProblem& problem,

@@ -1,4 +1,4 @@
-// Lightning attention on the CPU: chunked, one task a (sequence, head, slice of V).
+// Lightning attention on the CPU: chunked, one task a (sequence, few heads, slice of V).
 #pragma once
 
 #include <cstddef>
@@ -37,8 +37,11 @@ struct Cut {
 // Tokens of a segment: whole chunks.
 std::int64_t segment_tokens(std::int64_t longest, const Cut& cut);
 
+// Heads of a task, which takes them in turns: as many as leave the last thread done no later.
+std::int64_t heads_of_task(const AttentionProblem& problem, const Cut& cut, int threads);
+
 // What attention() needs for such a problem: a table of decays for each head, the scratch of each
-// thread and the states between segments.
+// thread, the states between its turns and those between segments.
 std::size_t attention_workspace(const std::string& kernel, const AttentionProblem& problem,
                                 const Cut& cut, int threads);
 

@@ -188,9 +188,10 @@ Result<AttentionPlan> plan_attention(std::span<const AttentionProblem> problems,
     }
   }
   for (const AttentionProblem& problem : problems) {
-    const std::int64_t slice = cut_of(plan, problem).value_slice;
-    plan.tasks += problem.sequences * problem.heads * plan.segments *
-                  ((problem.value_dim + slice - 1) / slice);
+    const Cut cut = cut_of(plan, problem);
+    const std::int64_t heads = heads_of_task(problem, cut, device.threads);
+    plan.tasks += problem.sequences * ((problem.heads + heads - 1) / heads) * plan.segments *
+                  ((problem.value_dim + cut.value_slice - 1) / cut.value_slice);
     plan.workspace_bytes =
         std::max(plan.workspace_bytes, workspace_of(plan, problem, device.threads));
   }

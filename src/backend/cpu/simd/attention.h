@@ -36,7 +36,7 @@ struct AttentionState {
   std::int64_t stride_v = 0;
 };
 
-// All tokens of one sequence, one head, one slice of V.
+// Some tokens of one sequence, one head, one slice of V.
 struct AttentionTask {
   DType dtype = DType::kF32;  // f32, bf16 or f16
   std::int64_t tokens = 0;
