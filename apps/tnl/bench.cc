@@ -134,8 +134,24 @@ void add_train_bench(CLI::App& bench) {
                    "tokens of a step, in as many sequences as fit, at least one")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
       ->capture_default_str();
-  command->add_option("--repeat", options->repeat, "timed steps, after one to warm up")
+  command
+      ->add_option(
+          "--sequence-chunk", options->sequence_chunk,
+          "tokens of a pass: steps of more take several, and sequences of more are trained "
+          "exactly, chunk by chunk; 0: a step is one pass")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
+      ->capture_default_str();
+  command
+      ->add_option("--state-memory", options->state_memory,
+                   "MiB for the states between chunks; what is more goes to a file in the current "
+                   "directory")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 30))
+      ->capture_default_str();
+  command->add_option("--repeat", options->repeat, "timed steps")
       ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  command->add_option("--warm-up", options->warm_up, "steps before the timed ones")
+      ->check(CLI::Range(0, 100000))
       ->capture_default_str();
   command->add_option("--recompute", options->recompute, "as for tnl train")
       ->check(CLI::IsMember({"none", "selective", "full"}))
@@ -148,7 +164,9 @@ void add_train_bench(CLI::App& bench) {
       "  tnl bench train\n"
       "  tnl bench train --preset 44m --lengths 512,4096,32768 --tokens 32768\n"
       "  tnl bench train --device cuda --preset 385m --untied --no-lrpe --tokens 32768 --lengths "
-      "1024,32768");
+      "1024,32768\n"
+      "  tnl bench train --device cuda --preset 385m --untied --no-lrpe --tokens 32768 --lengths "
+      "32768,4194304\n      --sequence-chunk 32768 --state-memory 4096 --repeat 1");
   command->callback([options] { bench_train(*options); });
 }
 

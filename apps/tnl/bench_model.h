@@ -26,8 +26,10 @@ Model random_model(const ModelConfig& config, const Device& device, DType dtype)
 struct TrainBenchOptions {
   ModelShape shape;
   std::vector<std::int64_t> lengths = {512};
-  std::int64_t tokens = 4096;  // of a step
-  int repeat = 5;
+  std::int64_t tokens = 4096;       // of a step
+  std::int64_t sequence_chunk = 0;  // tokens of a pass; 0: a step
+  std::int64_t state_memory = 64;   // MiB
+  int repeat = 5, warm_up = 1;
   std::string recompute = "none";
   bool json = false;
   DeviceFlags device;

@@ -14,10 +14,11 @@ struct Timing {
   double best = 0, median = 0;  // seconds
 };
 
-// Runs once to warm up and then `repeat` times. Throws Exit for an error or an interruption.
-inline Timing measure(int repeat, const std::function<Status()>& run) {
+// Runs `warm_up` times unmeasured and then `repeat` times. Throws Exit for an error or an
+// interruption.
+inline Timing measure(int repeat, const std::function<Status()>& run, int warm_up = 1) {
   using Clock = std::chrono::steady_clock;
-  require(run());
+  for (int i = 0; i < warm_up; ++i) require(run());
   std::vector<double> seconds(static_cast<std::size_t>(repeat));
   for (double& one : seconds) {
     if (interrupt_requested()) throw Exit{kExitInterrupted, ""};

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "tnl/bench_model.h"
 #include "tnl/bench_timing.h"
 #include "tnl/model.h"
+#include "train/memory.h"
 #include "train/optimizer.h"
 #include "train/setup.h"
 
@@ -50,8 +52,16 @@ struct RandomBatch {
     }
     while (cu_seqlens.back() < total) cu_seqlens.push_back(cu_seqlens.back() + length);
   }
-  TokenBatch view() const {
-    return {.tokens = tokens, .cu_seqlens = cu_seqlens, .targets = targets, .mask = {}};
+  LongBatch view() const {
+    return {.cu_seqlens = cu_seqlens,
+            .read = [this](std::int64_t begin, std::int64_t end) -> Result<TokenBatch> {
+              const auto first = static_cast<std::size_t>(begin);
+              const auto count = static_cast<std::size_t>(end - begin);
+              return TokenBatch{.tokens = std::span(tokens).subspan(first, count),
+                                .cu_seqlens = {},
+                                .targets = std::span(targets).subspan(first, count),
+                                .mask = {}};
+            }};
   }
 };
 
@@ -63,18 +73,25 @@ struct Run {
   Optimizer optimizer;
 };
 
-// For steps of `tokens` tokens in sequences of any length.
-Run make_run(const TrainBenchOptions& options, const ModelConfig& config, const Device& device,
-             std::int64_t tokens) {
+// For passes of `tokens` tokens in sequences of any length.
+Execution::Limits limits_of(const TrainBenchOptions& options) {
+  const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
+  const std::int64_t pass =
+      options.sequence_chunk > 0 ? options.sequence_chunk : std::max(options.tokens, longest);
   TrainConfig settings;
   settings.recompute = options.recompute;
+  return {.tokens = pass,
+          .sequences = pass,
+          .training = true,
+          .recompute = recompute_of(settings),
+          .state_memory = static_cast<std::size_t>(options.state_memory) << 20};
+}
+
+Run make_run(const ModelConfig& config, const Device& device, const Execution::Limits& limits) {
   Model master = random_model(config, device, DType::kF32);
   Model model = require(convert_model(master, device.backend().compute_dtype()));
   Gradients gradients = require(Gradients::create(model));
-  Execution execution = require(Execution::create(model, {.tokens = tokens,
-                                                          .sequences = tokens,
-                                                          .training = true,
-                                                          .recompute = recompute_of(settings)}));
+  Execution execution = require(Execution::create(model, limits));
   Optimizer optimizer =
       require(Optimizer::create(device, optimizer_tensors(master, model, gradients), {}));
   return {std::move(master), std::move(model), std::move(gradients), std::move(execution),
@@ -85,24 +102,23 @@ Row bench_length(const TrainBenchOptions& options, Run& run, std::int64_t length
   const ModelConfig& config = run.model.config();
   Row row{length, std::max<std::int64_t>(1, options.tokens / length) * length, {}, 0};
   const RandomBatch batch(length, row.tokens, config.vocab_size);
-  row.timing = measure(options.repeat, [&]() -> Status {
+  const auto go_on = [](double) { return !interrupt_requested(); };
+  const auto step = [&]() -> Status {
     run.gradients.zero();
     const auto loss = run.execution.loss_and_gradients(
-        batch.view(), 1.0 / static_cast<double>(row.tokens), run.gradients);
+        batch.view(), 1.0 / static_cast<double>(row.tokens), run.gradients, go_on);
+    if (loss.status().code() == StatusCode::kInterrupted) throw Exit{kExitInterrupted, ""};
     if (!loss.ok()) return loss.status();
     run.optimizer.step(1e-4);
     return run.model.device().synchronize();
-  });
+  };
+  row.timing = measure(options.repeat, step, options.warm_up);
   row.flops = flops_per_token(config) * static_cast<double>(row.tokens);
   return row;
 }
 
-// Bytes of the device's memory a run takes.
-std::size_t run_bytes(const Run& run) {
-  const std::size_t master = run.master.impl().memory.bytes();
-  const bool two = run.master.dtype() != run.model.dtype();
-  return 2 * master + (two ? run.model.impl().memory.bytes() : 0) + run.optimizer.bytes() +
-         run.execution.activation_bytes();
+double gibibytes(std::size_t bytes) {
+  return static_cast<double>(bytes) / (1 << 30);
 }
 
 }  // namespace
@@ -115,13 +131,14 @@ void bench_train(const TrainBenchOptions& options) {
   const std::string where = on_gpu ? device.properties().gpu.model
                                    : fmt::format("{} threads", device.backend().pool().threads());
   const std::string_view dtype = dtype_name(device.backend().compute_dtype());
-  const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
-  Run run = make_run(options, config, device, std::max(options.tokens, longest));
+  const Execution::Limits limits = limits_of(options);
+  const std::size_t planned =
+      bytes_of(require(plan_memory(config, device, limits, options.lengths)));
+  Run run = make_run(config, device, limits);
   nlohmann::json results = nlohmann::json::array();
   if (!options.json) {
-    fmt::print("{}, {} parameters, {}, {}, {:.2f} GiB\n", options.shape.preset,
-               config.parameter_count(), dtype, where,
-               static_cast<double>(run_bytes(run)) / (1 << 30));
+    fmt::print("{}, {} parameters, {}, {}, {:.2f} GiB planned\n", options.shape.preset,
+               config.parameter_count(), dtype, where, gibibytes(planned));
     fmt::print("{:>8} {:>8} {:>10} {:>10} {:>10} {:>9}\n", "length", "tokens", "best s", "median s",
                "tokens/s", "GFLOP/s");
   }
@@ -141,14 +158,26 @@ void bench_train(const TrainBenchOptions& options) {
                  row.timing.best, row.timing.median, rate, gflops);
     }
   }
-  if (!options.json) return;
+  const std::optional<MemoryUse> use = require(device.backend().memory_use());
+  if (!options.json) {
+    if (!use) return;
+    fmt::print("memory: {:.3f} GiB allocated, {:.3f} GiB with the code of the kernels\n",
+               gibibytes(use->allocated), gibibytes(use->taken));
+    return;
+  }
+  nlohmann::json memory = {{"planned", planned}};
+  if (use) {
+    memory["allocated"] = use->allocated;
+    memory["taken"] = use->taken;
+  }
   const nlohmann::json json = {{"preset", options.shape.preset},
                                {"parameters", config.parameter_count()},
                                {"threads", device.backend().pool().threads()},
                                {"device", where},
                                {"precision", dtype},
                                {"recompute", options.recompute},
-                               {"bytes", run_bytes(run)},
+                               {"tokens_per_pass", limits.tokens},
+                               {"memory", memory},
                                {"results", results}};
   fmt::print("{}\n", json.dump(2));
 }

@@ -37,7 +37,8 @@ constexpr const char* kSpeedTitle = "Time a token against the length of the text
 
 constexpr std::int64_t kMostJson = std::int64_t{1} << 24;
 
-// What `tnl bench train` or `tnl bench generate` printed with --json.
+// What `tnl bench train` or `tnl bench generate` printed with --json; a "name" in it is the
+// curve's.
 SpeedCurve read_speed(const std::string& path) {
   const auto refuse = [&](const std::string& what) {
     throw Exit{kExitBadInput, fmt::format("{}: {}, expected what tnl bench train or tnl bench "
@@ -63,6 +64,7 @@ SpeedCurve read_speed(const std::string& path) {
     curve.name = training ? "training" : "generation";
     curve.points.push_back({static_cast<std::int64_t>(number("length")), seconds});
   }
+  if (json.contains("name") && json["name"].is_string()) curve.name = json["name"];
   return curve;
 }
 

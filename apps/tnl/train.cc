@@ -8,11 +8,14 @@
 
 #include <fmt/format.h>
 
+#include "backend/backend.h"
 #include "tnl/cli.h"
 #include "tnl/commands.h"
 #include "tnl/progress.h"
 #include "tnl/train.h"
 #include "train/config.h"
+#include "train/memory.h"
+#include "train/run_directory.h"
 
 namespace tnl::command {
 namespace {
@@ -125,12 +128,10 @@ void print_memory(const TrainConfig& config, const Device& device) {
     all += item.bytes;
   }
   print("memory of the run", all);
-  const std::size_t room = device.properties().gpu.memory_bytes;
-  if (device.properties().kind != DeviceKind::kCuda) return;
-  print("memory of the GPU", room);
-  if (all <= room) return;
-  throw Exit{kExitFailed,
-             "the run does not fit: a smaller --batch-tokens, or --sequence-chunk, needs less"};
+  const std::optional<MemoryUse> use = require(device.backend().memory_use());
+  if (!use) return;
+  print("free on the GPU", use->free);
+  require(check_memory(config, device));
 }
 
 void train(TrainOptions& options) {
@@ -141,6 +142,8 @@ void train(TrainOptions& options) {
   if (!resumed) {
     config = assemble(options);
     require(validate(config));
+  } else if (options.dry_run) {
+    config = require(read_train_config(RunDirectory{run}.config()));
   }
   const Device device = options.device.open();
   if (options.dry_run) {

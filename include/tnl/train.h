@@ -73,8 +73,8 @@ struct MemoryItem {
   std::string name;
   std::size_t bytes = 0;
 };
-// What a run with these settings would take before its first step; the workspace of the attention
-// operator, a small part, comes with the first pass. Takes and writes nothing.
+// What a run with these settings would take, workspaces and, on a GPU, the code of kernels with it.
+// Takes and writes nothing.
 Result<std::vector<MemoryItem>> train_memory(const TrainConfig& config, const Device& device);
 
 struct TrainProgress {

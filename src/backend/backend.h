@@ -15,8 +15,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "attention_problem.h"
 #include "core/thread_pool.h"
@@ -106,6 +108,15 @@ class Recording {
   virtual Status run() = 0;
 };
 
+// The memory of a GPU since it was opened.
+struct MemoryUse {
+  std::size_t allocated = 0;  // by this program: allocate() and the backend's own pieces
+  // By what the driver has free: the same with the code of kernels and libraries, and with whatever
+  // other programs have taken meanwhile.
+  std::size_t taken = 0;
+  std::size_t free = 0;  // now
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -124,6 +135,16 @@ class Backend {
   virtual Result<void*> allocate(std::size_t bytes, const char* purpose) = 0;
   // Waits for the work that may still use it. nullptr is nothing.
   virtual void free(void* data) = 0;
+  // Memory of the host that a device copies from and to at its full speed; nothing is in it.
+  virtual Result<void*> allocate_host(std::size_t bytes, const char* purpose) = 0;
+  virtual void free_host(void* data) = 0;
+  // Nothing where a device does not count it.
+  virtual Result<std::optional<MemoryUse>> memory_use() { return std::optional<MemoryUse>(); }
+  // What the backend comes to take by itself in training with passes of `tokens` tokens over rows
+  // of `width`.
+  virtual MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const {
+    return static_cast<void>(tokens), static_cast<void>(width), MemoryUse();
+  }
   virtual Status upload(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status download(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status synchronize() = 0;
@@ -140,6 +161,15 @@ class Backend {
   // host one launch. `work` has run once before, so that nothing is left to allocate, and neither
   // waits nor copies to or from the host. Memory it uses must outlive the recording.
   virtual Result<std::unique_ptr<Recording>> record(std::function<Status()> work);
+
+  // What was chosen at run time and decides the bits of results, as text; "" where nothing is.
+  virtual std::string choices() const { return {}; }
+  // From now on it is done as such a text of the same kind of device says. A text that cannot be
+  // used is an error; that of another version of a library is left aside, and the result says
+  // which.
+  virtual Result<std::string> adopt_choices(std::string_view text) {
+    return text.empty() ? std::string() : std::string("another kind of device");
+  }
 
   // to = from, of the same shape; on a GPU also from one dtype to another.
   virtual void copy(const Matrix& from, const Matrix& to) = 0;

@@ -17,6 +17,10 @@ class HostBackend : public Backend {
     return buffer->release();
   }
   void free(void* data) override { Buffer::free(data); }
+  Result<void*> allocate_host(std::size_t bytes, const char* purpose) override {
+    return allocate(bytes, purpose);
+  }
+  void free_host(void* data) override { Buffer::free(data); }
   Status upload(void* to, const void* from, std::size_t bytes) override {
     if (bytes > 0) std::memcpy(to, from, bytes);
     return {};

@@ -138,16 +138,22 @@ std::size_t activation_bytes(const ModelConfig& config, const ActivationPlan& pl
 
 Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
                          const Device& device, Activations& a) {
-  Placer placer(a.plan, plan.dtype, plan.tokens);
-  add_all(placer, config, plan, a);
-  auto memory = DeviceBuffer::allocate(device, a.plan.bytes(), "activations");
+  auto memory = DeviceBuffer::allocate(device, activation_bytes(config, plan), "activations");
   if (!memory.ok()) {
     return {memory.status().code(), memory.status().message() +
                                         "; fewer tokens a pass need less: a smaller batch_tokens, "
                                         "or sequence_chunk"};
   }
   a.memory = std::move(memory).value();
-  placer.set_addresses(a.memory.data());
+  arrange_activations(config, plan, a.memory.data(), a);
+  return {};
+}
+
+void arrange_activations(const ModelConfig& config, const ActivationPlan& plan, void* memory,
+                         Activations& a) {
+  Placer placer(a.plan, plan.dtype, plan.tokens);
+  add_all(placer, config, plan, a);
+  placer.set_addresses(memory);
   const LayerActivations first = a.layers[0];
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     LayerActivations& act = a.layers[layer];
@@ -174,7 +180,6 @@ Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
   if (plan.training && plan.v_in_place(config)) {
     a.d_v = a.d_projection.columns(2 * config.hidden, config.hidden);
   }
-  return {};
 }
 
 }  // namespace tnl

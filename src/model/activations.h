@@ -67,6 +67,10 @@ std::int64_t logit_rows(const ModelConfig& config, const ActivationPlan& plan);
 // What place_activations would allocate.
 std::size_t activation_bytes(const ModelConfig& config, const ActivationPlan& plan);
 
+// Where each lies in `memory`, which holds activation_bytes().
+void arrange_activations(const ModelConfig& config, const ActivationPlan& plan, void* memory,
+                         Activations& activations);
+
 Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
                          const Device& device, Activations& activations);
 

@@ -19,21 +19,21 @@ Result<LossSum> Execution::loss_and_gradients(const TokenBatch& batch, double lo
   Impl& self = *impl_;
   TNL_TRY(self.check_training());
   TNL_TRY(self.begin(batch, {}, /*need_targets=*/true));
-  return self.forward_backward(batch, {}, loss_scale, gradients);
+  TNL_TRY(self.forward_backward(batch, {}, loss_scale, gradients));
+  return self.fetch_loss(batch);
 }
 
-Result<LossSum> Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
-                                                  double loss_scale, Gradients& gradients) {
+Status Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
+                                         double loss_scale, Gradients& gradients) {
   TNL_TRY(run_layers(batch, links));
   const ModelWeights sums = arrange_weights(config(), gradients.data(), backend.sum_dtype());
   TNL_TRY(head_backward(loss_scale, sums));
-  TNL_TRY(backward(sums));
-  token_losses.resize(static_cast<std::size_t>(tokens));
-  TNL_TRY(inputs->download_losses(token_losses));
-  return sum_of_losses(batch);
+  return backward(sums);
 }
 
-LossSum Execution::Impl::sum_of_losses(const TokenBatch& batch) const {
+Result<LossSum> Execution::Impl::fetch_loss(const TokenBatch& batch) {
+  token_losses.resize(static_cast<std::size_t>(tokens));
+  TNL_TRY(inputs->download_losses(token_losses));
   LossSum loss;
   for (std::int64_t t = 0; t < tokens; ++t) {
     loss.sum += token_losses[t];
@@ -113,11 +113,11 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const LayerWeig
   if (limits.recompute == Recompute::kSelective && layer + 1 < config().layers) {
     backend.split(split);
   }
-  split.q = rows(a.d_q);
-  split.k = rows(a.d_k);
-  split.v = rows(a.d_v);
-  split.q.cols = split.q.row_stride = split.k.cols = split.k.row_stride = act.q.cols;
-  for (AttentionCall& call : calls) TNL_TRY(run_attention_backward(layer, call, split));
+  const OperandGradients d = operand_gradients(layer);
+  split.q = d.q;
+  split.k = d.k;
+  split.v = d.v;
+  for (AttentionCall& call : calls) TNL_TRY(run_attention_backward(layer, call));
   backend.split_backward(split, d_projection, gradients.theta);
 
   backend.matmul(MatmulForm::kNN, 1.0, d_projection, w.projection, 0.0, rows(a.d_normed));
@@ -137,17 +137,29 @@ Status Execution::Impl::token_mixer_backward(std::int64_t layer, const LayerWeig
   return {};
 }
 
-Status Execution::Impl::run_attention_backward(std::int64_t layer, AttentionCall& call,
-                                               const SplitArgs& d_operands) {
-  const AttentionArgs args = attention_args(layer, call);
+Execution::Impl::OperandGradients Execution::Impl::operand_gradients(std::int64_t layer) const {
+  OperandGradients d{rows(a.d_q), rows(a.d_k), rows(a.d_v)};
+  d.q.cols = d.q.row_stride = d.k.cols = d.k.row_stride = a.layers[layer].q.cols;
+  return d;
+}
+
+AttentionGradients Execution::Impl::attention_gradients(std::int64_t layer,
+                                                        const AttentionCall& call) const {
   const std::int64_t heads = config().heads;
+  const OperandGradients d = operand_gradients(layer);
   AttentionGradients gradients;
   gradients.d_o = by_head(call.rows(a.d_o), heads);
-  gradients.dq = by_head(call.rows(d_operands.q), heads);
-  gradients.dk = by_head(call.rows(d_operands.k), heads);
-  gradients.dv = by_head(call.rows(d_operands.v), heads);
+  gradients.dq = by_head(call.rows(d.q), heads);
+  gradients.dk = by_head(call.rows(d.k), heads);
+  gradients.dv = by_head(call.rows(d.v), heads);
   if (call.d_state_out != nullptr) gradients.d_state_out = call.d_state_out->layer(layer);
   if (call.d_state_in != nullptr) gradients.d_state_in = call.d_state_in->layer(layer);
+  return gradients;
+}
+
+Status Execution::Impl::run_attention_backward(std::int64_t layer, AttentionCall& call) {
+  const AttentionArgs args = attention_args(layer, call);
+  const AttentionGradients gradients = attention_gradients(layer, call);
   call.backward_plans.resize(a.layers.size());
   AttentionPlan& plan = call.backward_plans[layer];
   if (!plan.backward) {

@@ -21,6 +21,11 @@ Status check_long(const LongBatch& batch) {
   return invalid_argument("batch: cu_seqlens: expected rising numbers from 0");
 }
 
+// Whether the state at the start of a chunk was kept for the way back.
+bool kept_start(const Chunk& chunk) {
+  return chunk.continues && chunk.continued;
+}
+
 // The chunks of a long batch, as passes can take them.
 class ChunkReader {
  public:
@@ -74,29 +79,31 @@ Status Execution::Impl::prepare_carry() {
   TNL_ASSIGN(ModelState d_end, ModelState::create(model, 1));
   TNL_ASSIGN(ModelState d_start, ModelState::create(model, 1));
   const std::size_t bytes = state.bytes();
+  TNL_ASSIGN(TransferBuffer record,
+             TransferBuffer::allocate(backend, bytes, "the state between two chunks"));
   carry.emplace(ChunkCarry{
       std::move(state), std::move(d_end), std::move(d_start),
       RecordStack(bytes, limits.state_memory, limits.state_directory, "the states between chunks"),
-      std::vector<std::byte>(bytes)});
+      std::move(record)});
   return {};
 }
 
 // Before a chunk that will be gone back over: its start is kept, then the state moves to its end.
+// On a GPU the stack gets the start while the pass runs.
 Status Execution::Impl::forward_chunk(const Chunk& chunk, const TokenBatch& batch) {
   TNL_TRY(prepare_carry());
-  if (chunk.continues) {
-    TNL_TRY(carry->state.copy_to(carry->record.data()));
-    TNL_TRY(carry->starts.push(carry->record.data()));
-  }
+  if (chunk.continues) TNL_TRY(carry->state.copy_to(carry->record.data()));
   const StateLinks links{.first = chunk.continues ? &carry->state : nullptr, .last = &carry->state};
   TNL_TRY(begin(batch, links, /*need_targets=*/true));
-  return run_layers(batch, links);
+  TNL_TRY(run_layers(batch, links));
+  return chunk.continues ? carry->starts.push(carry->record.data()) : Status();
 }
 
 // carry->state is that at the start of the chunk, carry->d_end the gradient at its end; that at its
 // start takes the place of the latter.
 Result<LossSum> Execution::Impl::chunk_gradients(const Chunk& chunk, const TokenBatch& batch,
-                                                 double loss_scale, Gradients& gradients) {
+                                                 double loss_scale, Gradients& gradients,
+                                                 bool fetch_start) {
   StateLinks links;
   if (chunk.continues) {
     carry->state.positions()[0] = chunk.position;
@@ -105,14 +112,11 @@ Result<LossSum> Execution::Impl::chunk_gradients(const Chunk& chunk, const Token
   }
   if (chunk.continued) links.d_last = &carry->d_end;
   TNL_TRY(begin(batch, links, /*need_targets=*/true));
-  TNL_ASSIGN(const LossSum loss, forward_backward(batch, links, loss_scale, gradients));
+  TNL_TRY(forward_backward(batch, links, loss_scale, gradients));
+  if (fetch_start) TNL_TRY(carry->starts.pop(carry->record.data()));
+  TNL_ASSIGN(const LossSum loss, fetch_loss(batch));
   if (carry) std::swap(carry->d_end, carry->d_start);
   return loss;
-}
-
-Status Execution::Impl::restore_start() {
-  TNL_TRY(carry->starts.pop(carry->record.data()));
-  return carry->state.copy_from(carry->record.data());
 }
 
 Result<LossSum> Execution::loss_and_gradients(const LongBatch& batch, double loss_scale,
@@ -134,9 +138,12 @@ Result<LossSum> Execution::loss_and_gradients(const LongBatch& batch, double los
     }
     for (std::int64_t index = last; index >= first; --index) {
       const Chunk chunk = reader.chunk(index);
-      if (chunk.continues && chunk.continued) TNL_TRY(self.restore_start());
+      // The start of the last one is where the forward pass has ended.
+      if (kept_start(chunk)) TNL_TRY(self.carry->state.copy_from(self.carry->record.data()));
+      const bool fetch_start = index > first && kept_start(reader.chunk(index - 1));
       TNL_ASSIGN(const TokenBatch tokens, reader.read(chunk));
-      TNL_ASSIGN(const LossSum loss, self.chunk_gradients(chunk, tokens, loss_scale, gradients));
+      TNL_ASSIGN(const LossSum loss,
+                 self.chunk_gradients(chunk, tokens, loss_scale, gradients, fetch_start));
       sum.sum += loss.sum;
       sum.targets += loss.targets;
       TNL_TRY(work.done(chunk, kGradientWork));

@@ -41,6 +41,10 @@ class ModelState {
   ModelState(ModelState&&) noexcept = default;
   ModelState& operator=(ModelState&&) noexcept = default;
 
+  // Of the states of so many texts, on their device.
+  static std::size_t bytes_of(const ModelConfig& config, const Device& device,
+                              std::int64_t sequences);
+
   std::int64_t sequences() const { return static_cast<std::int64_t>(positions_.size()); }
   std::span<std::int64_t> positions() { return positions_; }
   std::span<const std::int64_t> positions() const { return positions_; }
@@ -114,6 +118,18 @@ class Execution {
     std::size_t state_memory = std::size_t{64} << 20;
     std::filesystem::path state_directory = ".";
   };
+  // What an execution takes of its device, in bytes.
+  struct Memory {
+    std::size_t activations = 0;
+    std::size_t tokens = 0;     // their ids and losses
+    std::size_t states = 0;     // of long batches, at both ends of a chunk
+    std::size_t workspace = 0;  // of the attention operator
+    std::size_t all() const { return activations + tokens + states + workspace; }
+  };
+  // That of one which trains a model of `config` on batches of these lengths of sequences, longer
+  // ones than a pass cut. Takes nothing.
+  static Result<Memory> plan(const ModelConfig& config, const Device& device, const Limits& limits,
+                             std::span<const std::int64_t> lengths);
   static Result<Execution> create(const Model& model, const Limits& limits);
   ~Execution();
   Execution(Execution&&) noexcept;

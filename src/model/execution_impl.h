@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/transfer_buffer.h"
 #include "core/record_stack.h"
 #include "core/try.h"
 #include "model/activations.h"
@@ -40,8 +41,7 @@ struct AttentionCall {
   ModelState* state_out = nullptr;
   const ModelState* d_state_out = nullptr;
   ModelState* d_state_in = nullptr;
-  // Of each layer: on a GPU they depend on the decays. Those for the backward pass are made when it
-  // first needs them.
+  // Of each layer: on a GPU they depend on the decays. They are made when a layer first needs them.
   std::vector<AttentionPlan> plans, backward_plans;
 
   // Whether plans for one serve the other.
@@ -58,7 +58,7 @@ struct ChunkCarry {
   ModelState state;           // at the start of the chunk
   ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk
   RecordStack starts;         // the states at the starts of the chunks to go back over
-  std::vector<std::byte> record;
+  TransferBuffer record;      // one of them on its way
 };
 
 // [total, width] seen as [total, heads, width / heads].
@@ -74,6 +74,8 @@ struct StepKey {
 };
 
 struct Execution::Impl {
+  ActivationPlan activation_plan() const;
+
   Impl(const Model& the_model, const Limits& the_limits)
       : model(the_model), limits(the_limits), backend(the_model.device().backend()) {}
 
@@ -82,7 +84,7 @@ struct Execution::Impl {
   void set_positions(const TokenBatch& batch, const StateLinks& links);
   // One attention call for all sequences; those with a state of their own at either end go alone.
   std::vector<AttentionCall> make_calls(const TokenBatch& batch, const StateLinks& links) const;
-  Status plan_calls();
+  Result<const AttentionPlan*> forward_plan(std::int64_t layer, AttentionCall& call);
 
   // The layers from the embedding to a.output. Advances the linked states.
   Status run_layers(const TokenBatch& batch, const StateLinks& links);
@@ -97,7 +99,7 @@ struct Execution::Impl {
   void expand(std::int64_t layer, const Matrix& product = {});
   void channel_mixer(std::int64_t layer);
   SplitArgs split_args(std::int64_t layer) const;
-  Status run_attention(std::int64_t layer, const AttentionCall& call);
+  Status run_attention(std::int64_t layer, AttentionCall& call);
   AttentionArgs attention_args(std::int64_t layer, const AttentionCall& call) const;
   Status losses_of_output(std::span<double> losses);  // of a.output
 
@@ -115,24 +117,31 @@ struct Execution::Impl {
     return {};
   }
 
-  // begin() has been called with the same batch and links.
-  Result<LossSum> forward_backward(const TokenBatch& batch, const StateLinks& links,
-                                   double loss_scale, Gradients& gradients);
+  // begin() has been called with the same batch and links. On a GPU the work is only queued.
+  Status forward_backward(const TokenBatch& batch, const StateLinks& links, double loss_scale,
+                          Gradients& gradients);
+  // The losses of the pass, once it is done.
+  Result<LossSum> fetch_loss(const TokenBatch& batch);
   Status backward(const ModelWeights& gradients);
-  LossSum sum_of_losses(const TokenBatch& batch) const;
   Status token_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
-  // Gradients of the attention's operands into d_operands.q, k, v.
-  Status run_attention_backward(std::int64_t layer, AttentionCall& call,
-                                const SplitArgs& d_operands);
+  Status run_attention_backward(std::int64_t layer, AttentionCall& call);
+  // Where the gradients of the attention's operands go.
+  struct OperandGradients {
+    Matrix q, k, v;
+  };
+  OperandGradients operand_gradients(std::int64_t layer) const;
+  AttentionGradients attention_gradients(std::int64_t layer, const AttentionCall& call) const;
+  // What the operator needs for a pass full of sequences of this length.
+  Result<std::size_t> planned_workspace(std::int64_t length);
   void channel_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
   Status head_backward(double loss_scale, const ModelWeights& gradients);
 
   Status check_training() const;
   Status prepare_carry();  // makes `carry` at the first long batch
   Status forward_chunk(const Chunk& chunk, const TokenBatch& batch);
+  // fetch_start: the newest of carry->starts comes to carry->record while the device works.
   Result<LossSum> chunk_gradients(const Chunk& chunk, const TokenBatch& batch, double loss_scale,
-                                  Gradients& gradients);
-  Status restore_start();
+                                  Gradients& gradients, bool fetch_start);
 
   Matrix rows(const Matrix& matrix) const { return matrix.row_block(0, tokens); }
   const ModelConfig& config() const { return model.config(); }

@@ -67,6 +67,7 @@ GateKind Execution::Impl::gate_kind() const {
 
 Status Execution::Impl::reserve_workspace(std::size_t bytes) {
   if (bytes <= workspace.bytes()) return {};
+  workspace = DeviceBuffer();  // never both
   TNL_ASSIGN(workspace, DeviceBuffer::allocate(model.device(), bytes, "attention workspace"));
   return {};
 }
@@ -83,8 +84,7 @@ Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, 
   std::vector<AttentionCall> made = make_calls(batch, links);
   const bool same = std::equal(made.begin(), made.end(), calls.begin(), calls.end(),
                                [](const auto& a, const auto& b) { return a.same_as(b); });
-  if (!same) calls = std::move(made);  // else their plans serve again
-  if (!one_token_each) TNL_TRY(plan_calls());
+  if (!same) calls = std::move(made);       // else their plans serve again
   return inputs->upload(batch, positions);  // last: it waits for the GPU
 }
 
@@ -135,21 +135,19 @@ std::vector<AttentionCall> Execution::Impl::make_calls(const TokenBatch& batch,
   return made;
 }
 
-Status Execution::Impl::plan_calls() {
-  // Few rows do not depend on each other, here neither.
-  const AttentionPlanOptions options{.batch_invariant = !limits.training &&
-                                                        tokens <= backend.most_invariant_rows()};
-  for (AttentionCall& call : calls) {
-    if (call.plans.size() == a.layers.size()) continue;
-    call.plans.clear();
-    for (std::int64_t layer = 0; layer < config().layers; ++layer) {
-      TNL_ASSIGN(AttentionPlan plan,
-                 plan_attention(attention_args(layer, call), backend.properties(), options));
-      TNL_TRY(reserve_workspace(plan.workspace_bytes));
-      call.plans.push_back(std::move(plan));
-    }
+// When its layer comes, so that a GPU is busy with the layers before.
+Result<const AttentionPlan*> Execution::Impl::forward_plan(std::int64_t layer,
+                                                           AttentionCall& call) {
+  if (static_cast<std::int64_t>(call.plans.size()) == layer) {
+    // Few rows do not depend on each other, here neither.
+    const AttentionPlanOptions options{.batch_invariant = !limits.training &&
+                                                          tokens <= backend.most_invariant_rows()};
+    TNL_ASSIGN(AttentionPlan plan,
+               plan_attention(attention_args(layer, call), backend.properties()));
+    TNL_TRY(reserve_workspace(plan.workspace_bytes));
+    call.plans.push_back(std::move(plan));
   }
-  return {};
+  return &call.plans[static_cast<std::size_t>(layer)];
 }
 
 Status Execution::Impl::run_layers(const TokenBatch& batch, const StateLinks& links) {
@@ -194,7 +192,7 @@ Status Execution::Impl::token_mixer(std::int64_t layer) {
   if (config().generation == Generation::kTnl3) {
     backend.matmul(MatmulForm::kNT, 1.0, rows(act.gate_low), w.gate_up, 0.0, rows(act.gate));
   }
-  for (const AttentionCall& call : calls) TNL_TRY(run_attention(layer, call));
+  for (AttentionCall& call : calls) TNL_TRY(run_attention(layer, call));
   backend.gate_onto(gate_kind(), rows(act.o), rows(act.gate), config().norm_eps, rows(a.gated),
                     w.output, rows(act.input), rows(act.middle));
   return {};
@@ -254,10 +252,11 @@ AttentionArgs Execution::Impl::attention_args(std::int64_t layer, const Attentio
   return args;
 }
 
-Status Execution::Impl::run_attention(std::int64_t layer, const AttentionCall& call) {
+Status Execution::Impl::run_attention(std::int64_t layer, AttentionCall& call) {
   const AttentionArgs args = attention_args(layer, call);
   if (!one_token_each) {
-    return attention_forward(args, call.plans[layer], workspace.data(), model.device());
+    TNL_ASSIGN(const AttentionPlan* const plan, forward_plan(layer, call));
+    return attention_forward(args, *plan, workspace.data(), model.device());
   }
   AttentionStepArgs step;
   step.q = args.q;
@@ -284,13 +283,7 @@ Result<Execution> Execution::create(const Model& model, const Limits& limits) {
                                         dtype_name(model.dtype()),
                                         dtype_name(impl->backend.compute_dtype())));
   }
-  const ActivationPlan plan{.dtype = impl->backend.compute_dtype(),
-                            .tokens = limits.tokens,
-                            .sequences = limits.sequences,
-                            .training = limits.training,
-                            .recompute = limits.recompute,
-                            .on_gpu = model.device().properties().kind == DeviceKind::kCuda};
-  TNL_TRY(place_activations(model.config(), plan, model.device(), impl->a));
+  TNL_TRY(place_activations(model.config(), impl->activation_plan(), model.device(), impl->a));
   TNL_ASSIGN(impl->inputs, TokenMemory::create(model.device(), limits.tokens));
   for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
     impl->log_decay.push_back(model.config().log_decay(layer));

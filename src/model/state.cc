@@ -9,15 +9,20 @@
 
 namespace tnl {
 
+std::size_t ModelState::bytes_of(const ModelConfig& config, const Device& device,
+                                 std::int64_t sequences) {
+  const std::int64_t head_values = config.heads * config.head_dim();
+  std::int64_t elements = 0;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    elements += sequences * config.key_dim(layer) * head_values;
+  }
+  return static_cast<std::size_t>(elements * dtype_size(device.backend().sum_dtype()));
+}
+
 Result<ModelState> ModelState::create(const Model& model, std::int64_t sequences) {
   const ModelConfig& config = model.config();
   const DType dtype = model.device().backend().sum_dtype();
-  const std::int64_t head_values = config.heads * config.head_dim();
-  std::size_t bytes = 0;
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    bytes += static_cast<std::size_t>(sequences * config.key_dim(layer) * head_values *
-                                      dtype_size(dtype));
-  }
+  const std::size_t bytes = bytes_of(config, model.device(), sequences);
   ModelState state(model.device());
   TNL_ASSIGN(DeviceBuffer buffer,
              DeviceBuffer::allocate(model.device(), bytes, "the state of the running texts"));

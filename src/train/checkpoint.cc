@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <map>
 
@@ -26,6 +27,8 @@ using Json = nlohmann::json;
 constexpr const char* kPrefix = "step-";
 constexpr const char* kState = "state.json";
 constexpr const char* kOptimizer = "optimizer.safetensors";
+constexpr const char* kChoices = "choices.txt";  // on a GPU
+constexpr std::size_t kMostChoices = std::size_t{1} << 28;
 constexpr const char* kRequired[] = {"config.json", "model.safetensors", kOptimizer};
 constexpr int kFormat = 1;
 
@@ -131,7 +134,9 @@ Result<FoundCheckpoint> open_checkpoint(const fs::path& directory) {
     return invalid_argument(
         fmt::format("{}: expected the state of a checkpoint of format {}", path.string(), kFormat));
   }
-  for (const char* name : kRequired) {
+  std::vector<const char*> names(std::begin(kRequired), std::end(kRequired));
+  if (json["files"].contains(kChoices)) names.push_back(kChoices);
+  for (const char* name : names) {
     const auto expected = json["files"].find(name);
     if (expected == json["files"].end()) {
       return invalid_argument(fmt::format("{}: {} is not listed", path.string(), name));
@@ -186,8 +191,13 @@ Status write_checkpoint(const RunDirectory& run, const CheckpointState& state, c
   TNL_ASSIGN(StagedDirectory staged, StagedDirectory::create(step_directory(run, state.step)));
   TNL_TRY(model.save(staged.path(), DType::kF32, std::numeric_limits<std::int64_t>::max()));
   TNL_TRY(write_optimizer(staged.path() / kOptimizer, optimizer, model.device().backend()));
+  std::vector<const char*> names(std::begin(kRequired), std::end(kRequired));
+  if (const std::string choices = model.device().backend().choices(); !choices.empty()) {
+    TNL_TRY(write_file(staged.path() / kChoices, choices));
+    names.push_back(kChoices);
+  }
   nlohmann::ordered_json json = state_json(state);
-  for (const char* name : kRequired) {
+  for (const char* name : names) {
     TNL_ASSIGN(json["files"][name], describe_file(staged.path() / name));
   }
   TNL_TRY(write_file(staged.path() / kState, json.dump(2) + "\n"));
@@ -217,6 +227,17 @@ Result<std::optional<FoundCheckpoint>> find_checkpoint(const RunDirectory& run,
   return invalid_argument(
       fmt::format("run {}: found no whole checkpoint among {}, expected one ({})",
                   run.root.string(), steps.size(), notes.back()));
+}
+
+Result<std::string> adopt_choices(const FoundCheckpoint& checkpoint, Backend& backend) {
+  const fs::path path = checkpoint.directory / kChoices;
+  std::error_code error;
+  if (!fs::exists(path, error)) return std::string();
+  TNL_ASSIGN(const std::string text, read_file(path, kMostChoices));
+  Result<std::string> left_aside = backend.adopt_choices(text);
+  if (left_aside.ok()) return left_aside;
+  return Status(left_aside.status().code(),
+                fmt::format("{}: {}", path.string(), left_aside.status().message()));
 }
 
 Status read_optimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer) {

@@ -15,6 +15,8 @@
 
 namespace tnl {
 
+class Backend;
+
 // state.json; beside these it holds size and CRC-32 of every other file.
 struct CheckpointState {
   std::int64_t step = 0;              // done
@@ -49,6 +51,10 @@ Status write_checkpoint(const RunDirectory& run, const CheckpointState& state, c
 // that was passed over.
 Result<std::optional<FoundCheckpoint>> find_checkpoint(const RunDirectory& run,
                                                        std::vector<std::string>& notes);
+
+// What the device had chosen for itself (Backend::choices) when the checkpoint was written; it goes
+// on with that. "" or what it could not take over, as Backend::adopt_choices says.
+Result<std::string> adopt_choices(const FoundCheckpoint& checkpoint, Backend& backend);
 
 // The optimizer's moments and count of updates.
 Status read_optimizer(const FoundCheckpoint& checkpoint, Optimizer& optimizer);

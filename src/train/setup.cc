@@ -98,6 +98,24 @@ std::int64_t tokens_per_pass(const TrainConfig& config) {
                                 : std::min(config.sequence_chunk, config.batch_tokens);
 }
 
+Execution::Limits execution_limits(const TrainConfig& config, const std::filesystem::path& run) {
+  constexpr std::size_t kMebibyte = std::size_t{1} << 20;
+  return {.tokens = tokens_per_pass(config),
+          .sequences = tokens_per_pass(config),
+          .training = true,
+          .recompute = recompute_of(config),
+          .state_memory = static_cast<std::size_t>(config.state_memory) * kMebibyte,
+          .state_directory = run};
+}
+
+// With whole documents any; the held-out text is read in chunks of a pass; and documents are often
+// shorter than a sequence may be.
+std::vector<std::int64_t> sequence_lengths(const TrainConfig& config) {
+  const std::int64_t pass = tokens_per_pass(config);
+  const std::int64_t usual = config.whole_documents ? pass : config.sequence_length;
+  return {pass + 1, usual, std::max<std::int64_t>(1, usual / 4)};
+}
+
 Recompute recompute_of(const TrainConfig& config) {
   if (config.recompute == "full") return Recompute::kFull;
   return config.recompute == "selective" ? Recompute::kSelective : Recompute::kNone;

@@ -2,6 +2,8 @@
 // the two.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,6 +36,10 @@ Result<Model> make_train_model(const TrainConfig& config, const TrainData& data,
 LoaderOptions loader_options(const TrainConfig& config, Dataset::Split split);
 std::int64_t tokens_per_pass(const TrainConfig& config);
 Recompute recompute_of(const TrainConfig& config);
+// States between chunks that find no room in memory go to the directory of the run.
+Execution::Limits execution_limits(const TrainConfig& config, const std::filesystem::path& run);
+// For which of them memory has to be there.
+std::vector<std::int64_t> sequence_lengths(const TrainConfig& config);
 // Tokens of an outline, read into `buffer` piece by piece.
 LongBatch read_long_batch(const DataLoader& loader, const BatchOutline& outline, DataBatch& buffer);
 

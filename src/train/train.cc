@@ -3,6 +3,7 @@
 
 #include "core/file.h"
 #include "core/try.h"
+#include "train/memory.h"
 #include "train/run_directory.h"
 #include "train/trainer.h"
 
@@ -41,6 +42,9 @@ Result<TrainResult> train_start(const TrainConfig& given, const fs::path& run_pa
   TNL_TRY(check_new(run_path));
   TNL_ASSIGN(const TrainData data, open_train_data(config));
   std::vector<std::string> notes;
+  TNL_ASSIGN(const ModelConfig shape, train_model_config(config, data, notes));
+  TNL_TRY(check_memory(shape, config, device));
+  notes.clear();  // they come again
   TNL_ASSIGN(Model model, make_train_model(config, data, device, notes));
   TNL_ASSIGN(Trainer trainer, Trainer::create(config, data, std::move(model), run_path));
 
@@ -64,6 +68,11 @@ Result<TrainResult> train_resume(const fs::path& run_path, const Device& device,
   std::vector<std::string> notes;
   TNL_ASSIGN(const std::optional<FoundCheckpoint> checkpoint, find_checkpoint(run, notes));
   TNL_ASSIGN(const TrainData data, open_train_data(config));
+  std::vector<std::string> once;  // make_train_model says them too
+  Result<ModelConfig> shape = checkpoint ? read_model_config(checkpoint->directory)
+                                         : train_model_config(config, data, once);
+  TNL_TRY(shape.status());
+  TNL_TRY(check_memory(*shape, config, device));
   Result<Model> made = checkpoint
                            ? Model::load(checkpoint->directory, device, {.dtype = DType::kF32})
                            : make_train_model(config, data, device, notes);

@@ -10,6 +10,7 @@
 #include "backend/backend.h"
 #include "core/try.h"
 #include "model/model_impl.h"
+#include "train/memory.h"
 #include "train/schedule.h"
 
 namespace tnl {
@@ -57,18 +58,10 @@ Trainer::Trainer(const TrainConfig& config, const TrainData& data, Model master,
 
 Result<Trainer> Trainer::create(const TrainConfig& config, const TrainData& data, Model master,
                                 const std::filesystem::path& run) {
-  constexpr std::size_t kMebibyte = std::size_t{1} << 20;
   // The passes read the parameters as they store activations; on the CPU that is the master itself.
   TNL_ASSIGN(const Model model, convert_model(master, master.device().backend().compute_dtype()));
   TNL_ASSIGN(Gradients gradients, Gradients::create(model));
-  TNL_ASSIGN(Execution execution,
-             Execution::create(
-                 model, {.tokens = tokens_per_pass(config),
-                         .sequences = tokens_per_pass(config),
-                         .training = true,
-                         .recompute = recompute_of(config),
-                         .state_memory = static_cast<std::size_t>(config.state_memory) * kMebibyte,
-                         .state_directory = run}));
+  TNL_ASSIGN(Execution execution, Execution::create(model, execution_limits(config, run)));
   TNL_ASSIGN(Optimizer optimizer,
              Optimizer::create(model.device(), optimizer_tensors(master, model, gradients),
                                optimizer_options(config)));
@@ -98,10 +91,32 @@ Status Trainer::restore(const FoundCheckpoint& checkpoint, std::vector<std::stri
         fmt::format("the checkpoint was computed on {}, this is {}: the run goes on, "
                     "but not bit for bit",
                     state_.device, now.device));
+  } else {
+    TNL_ASSIGN(const std::string other, adopt_choices(checkpoint, master_.device().backend()));
+    if (!other.empty()) {
+      notes.push_back(fmt::format(
+          "the checkpoint was computed with {}: the run goes on, but not bit for bit", other));
+    }
   }
   state_.config_fingerprint = now.config_fingerprint;
   state_.device = now.device;
   notes.push_back(fmt::format("resumed at step {}", state_.step));
+  return {};
+}
+
+// After the first step, when all is taken that ever will be.
+Status Trainer::say_memory(std::vector<std::string>& notes) {
+  memory_said_ = true;
+  const Device device = master_.device();
+  TNL_ASSIGN(const std::optional<MemoryUse> use, device.backend().memory_use());
+  if (!use) return {};
+  TNL_ASSIGN(const auto planned,
+             plan_memory(master_.config(), device, execution_limits(config_, "."),
+                         sequence_lengths(config_)));
+  const auto mebibytes = [](std::size_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  notes.push_back(fmt::format("memory of {}: {:.0f} MiB planned, {:.0f} MiB in use",
+                              device.properties().name, mebibytes(bytes_of(planned)),
+                              mebibytes(use->taken)));
   return {};
 }
 
@@ -157,6 +172,8 @@ Status Trainer::update(MetricsLine& line, const std::function<bool(double)>& go_
     line.gradient_norm = outcome.gradient_norm;
     line.skipped = !outcome.applied;
   }
+  // Where the device has failed, its error is the reason.
+  if (line.skipped) TNL_TRY(master_.device().synchronize());
   state_.skipped += line.skipped ? 1 : 0;
   state_.skipped_in_a_row = line.skipped ? state_.skipped_in_a_row + 1 : 0;
   return {};
@@ -276,8 +293,10 @@ Result<TrainResult> Trainer::run(const RunDirectory& run,
     TNL_TRY(check_diverged(line));
     if (due(config_.checkpoint_every)) TNL_TRY(save(run));
     within = progress(&line);
+    if (!memory_said_) TNL_TRY(say_memory(within.notes));
     go_on = !callback || callback(within);
     within.skipped = false;  // said once
+    within.notes.clear();
     within.held_out_loss = within.held_out_bits_per_byte = -1;
   }
   if (state_.step > 0 && published_step_ != state_.step) TNL_TRY(save(run));

@@ -41,6 +41,7 @@ class Trainer {
           Execution execution, Optimizer optimizer, DataLoader loader, Evaluator evaluator);
 
   Status restore(const FoundCheckpoint& checkpoint, std::vector<std::string>& notes);
+  Status say_memory(std::vector<std::string>& notes);
   Status open_metrics(const RunDirectory& run, std::vector<std::string>& notes);
   // `go_on` gets the share of the step that is done; false is kInterrupted, and nothing was
   // changed.
@@ -71,7 +72,8 @@ class Trainer {
   std::vector<BatchOutline> outlines_;  // the micro-batches of a step
   DataBatch buffer_;                    // the tokens of a pass
   std::int64_t saved_step_ = -1;        // of the newest checkpoint
-  std::int64_t published_step_ = -1;    // of run/model, as far as this process wrote it
+  bool memory_said_ = false;
+  std::int64_t published_step_ = -1;  // of run/model, as far as this process wrote it
 };
 
 }  // namespace tnl

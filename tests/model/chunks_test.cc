@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "backend/backend.h"
+#include "backend/host_copy.h"
 #include "core/convert.h"
 #include "model/execution.h"
 #include "model/long_batch.h"
@@ -34,9 +36,11 @@ LongBatch long_batch(const OwnedBatch& batch, std::int64_t most) {
           }};
 }
 
-std::vector<double> values(const TensorView& view) {
+std::vector<double> values(const TensorView& view, Backend& backend) {
   std::vector<double> result(static_cast<std::size_t>(view.elements()));
-  convert(view.data, view.dtype, result.data(), DType::kF64, view.elements());
+  const auto bytes = result.size() * static_cast<std::size_t>(dtype_size(view.dtype));
+  const HostCopy host = take(HostCopy::download(backend, view.data, bytes));
+  convert(host.data(), view.dtype, result.data(), DType::kF64, view.elements());
   return result;
 }
 
@@ -88,8 +92,8 @@ void expect_equal(const Model& model, const Trained& found, const Trained& expec
   std::vector<double> all_found, all_expected;
   for (std::size_t i = 0; i < expected.gradients.count(); ++i) {
     const std::string& name = model.parameters()[i].name;
-    const std::vector<double> a = values(found.gradients.tensor(i));
-    const std::vector<double> b = values(expected.gradients.tensor(i));
+    const std::vector<double> a = values(found.gradients.tensor(i), model.device().backend());
+    const std::vector<double> b = values(expected.gradients.tensor(i), model.device().backend());
     const bool cancels = model.device().properties().kind == DeviceKind::kCpu &&
                          name.find("theta") != std::string::npos;
     EXPECT_LE(relative_rms(a, b), cancels ? 10 * tolerance : tolerance) << name;
@@ -128,6 +132,23 @@ TEST_P(ChunkedTraining, EqualsOnePassOnTheCpu) {
   expect_equal(model, chunked(model, several, 512), whole(model, several), 1e-5);
 }
 
+class GpuChunkedTraining : public ChunkedTraining {};
+
+TEST_P(GpuChunkedTraining, EqualsOnePassInF32) {
+  const auto device =
+      Device::open("cuda", {.threads = 2, .cpu_target = {}, .gpu_compute = DType::kF32});
+  if (!device.ok()) GTEST_SKIP() << device.status().message();
+  ModelConfig config = GetParam().config;
+  config.init_std = 0.1;
+  const Model model = take(Model::create(config, *device, 5));
+  const OwnedBatch one = random_batch(config, {8192}, 9);
+  const Trained expected = whole(model, one);
+  expect_equal(model, chunked(model, one, 512), expected, 1e-5);
+  expect_equal(model, chunked(model, one, 600, 0), expected, 1e-5);
+  const OwnedBatch several = random_batch(config, {300, 5000, 1, 511, 1700, 680}, 10);
+  expect_equal(model, chunked(model, several, 512), whole(model, several), 1e-5);
+}
+
 TEST_P(ChunkedTraining, LossesAreThoseOfOnePass) {
   const Device device = take(Device::open("cpu", {.threads = 2, .cpu_target = ""}));
   const Model model = take(Model::create(GetParam().config, device, 5));
@@ -160,6 +181,8 @@ std::vector<NamedConfig> cases() {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ChunkedTraining, testing::ValuesIn(cases()),
+                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, GpuChunkedTraining, testing::ValuesIn(cases()),
                          [](const auto& info) { return info.param.name; });
 
 // Where the states lie decides nothing.

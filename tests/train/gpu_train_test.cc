@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "backend/backend.h"
 #include "train/tiny_run.h"
 
 namespace tnl {
@@ -54,6 +55,42 @@ TEST_P(GpuTrain, ResumedItRepeatsTheRunThatWasNotStopped) {
   EXPECT_EQ(test::file_bytes(tiny.run("parts") / moments),
             test::file_bytes(tiny.run("whole") / moments));
   expect_same_metrics(tiny.metrics("whole"), tiny.metrics("parts"));
+}
+
+// A process that comes later, whose heuristic would choose otherwise: the checkpoint's choice
+// counts.
+TEST_P(GpuTrain, TheAlgorithmsOfTheCheckpointComeFirst) {
+  TinyRun tiny;
+  tiny.device = *gpu_;
+  take(tiny.start("run", [](const TrainProgress& p) { return p.step < 3; }));
+  const fs::path kept = tiny.run("run") / "checkpoints" / "step-00000003" / "choices.txt";
+  const std::string choices = test::file_bytes(kept);
+  EXPECT_TRUE(choices.starts_with("cublaslt "));
+  tiny.device =
+      take(Device::open("cuda", {.threads = 2, .cpu_target = {}, .gpu_compute = GetParam()}));
+  take(tiny.resume("run", [](const TrainProgress&) { return false; }));
+  EXPECT_EQ(tiny.device.backend().choices(), choices);
+}
+
+TEST_P(GpuTrain, TakesTheMemoryThatWasPlanned) {
+  TinyRun tiny;
+  tiny.device = *gpu_;
+  tiny.config.batch_tokens = 1 << 16;
+  tiny.config.accumulate = 1;
+  tiny.config.steps = 1;
+  std::size_t planned = 0, code = 0;
+  for (const MemoryItem& item : take(train_memory(tiny.config, tiny.device))) {
+    planned += item.bytes;
+    if (item.name == "code of the kernels") code = item.bytes;
+  }
+  const std::size_t before = take(tiny.device.backend().memory_use())->allocated;
+  std::size_t allocated = 0;
+  take(tiny.start("run", [&](const TrainProgress&) {
+    allocated = take(tiny.device.backend().memory_use())->allocated - before;
+    return true;
+  }));
+  EXPECT_LE(allocated, planned - code);
+  EXPECT_GE(allocated, (planned - code) / 100 * 97);
 }
 
 INSTANTIATE_TEST_SUITE_P(Precision, GpuTrain, testing::Values(DType::kF32, DType::kBF16),

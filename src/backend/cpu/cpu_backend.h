@@ -13,7 +13,7 @@
 
 namespace tnl {
 
-class CpuBackend final : public HostBackend {
+class CpuBackend : public HostBackend {
  public:
   explicit CpuBackend(const DeviceProperties& properties);
 

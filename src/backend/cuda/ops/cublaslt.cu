@@ -82,6 +82,8 @@ Result<std::shared_ptr<const CublasLt>> CublasLt::load() {
                      find(library, "cublasLtDestroy", lt->destroy) &&
                      find(library, "cublasLtMatmul", lt->matmul) &&
                      find(library, "cublasLtMatmulAlgoGetHeuristic", lt->heuristic) &&
+                     find(library, "cublasLtMatmulAlgoCheck", lt->check) &&
+                     find(library, "cublasLtGetVersion", lt->version) &&
                      find(library, "cublasLtMatmulDescCreate", lt->desc_create) &&
                      find(library, "cublasLtMatmulDescDestroy", lt->desc_destroy) &&
                      find(library, "cublasLtMatmulDescSetAttribute", lt->desc_set) &&

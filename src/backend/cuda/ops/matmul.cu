@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <string>
 
 #include "core/check.h"
 #include "core/try.h"
@@ -70,7 +72,7 @@ Matmul::~Matmul() {
 
 Result<std::unique_ptr<Matmul::Problem>> Matmul::plan(MatmulForm form, const Matrix& a,
                                                       const Matrix& b, const Matrix& c,
-                                                      const Key& key) {
+                                                      const MatmulKey& key) {
   auto problem = std::make_unique<Problem>(*lt_);
   const auto layout = [&](cublasLtMatrixLayout_t& made, const Matrix& matrix) {
     return lt_->status(
@@ -93,15 +95,24 @@ Result<std::unique_ptr<Matmul::Problem>> Matmul::plan(MatmulForm form, const Mat
                                     sizeof(transpose_second)),
                       "describing a product"));
 
+  if (adopted_.algorithms.contains(key)) {
+    TNL_TRY(use_adopted(*problem, key));
+  } else {
+    TNL_TRY(choose(*problem, key));
+  }
+  return Result<std::unique_ptr<Problem>>(std::move(problem));
+}
+
+Status Matmul::choose(Problem& problem, const MatmulKey& key) const {
   cublasLtMatmulPreference_t preference = nullptr;
   TNL_TRY(lt_->status(lt_->preference_create(&preference), "choosing an algorithm"));
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
     return lt_->preference_set(preference, attribute, &value, sizeof(value));
   };
   const std::size_t workspace_bytes = kWorkspaceBytes;
-  const auto align_a = static_cast<std::uint32_t>(std::get<9>(key));
-  const auto align_b = static_cast<std::uint32_t>(std::get<10>(key));
-  const auto align_c = static_cast<std::uint32_t>(std::get<11>(key));
+  const auto align_a = static_cast<std::uint32_t>(key.align_a);
+  const auto align_b = static_cast<std::uint32_t>(key.align_b);
+  const auto align_c = static_cast<std::uint32_t>(key.align_c);
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, align_b);
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, align_a);
@@ -110,14 +121,42 @@ Result<std::unique_ptr<Matmul::Problem>> Matmul::plan(MatmulForm form, const Mat
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
   const Status chosen =
-      lt_->status(lt_->heuristic(handle_, problem->desc, problem->first, problem->second,
-                                 problem->result, problem->result, preference, 1, &found, &count),
+      lt_->status(lt_->heuristic(handle_, problem.desc, problem.first, problem.second,
+                                 problem.result, problem.result, preference, 1, &found, &count),
                   "choosing an algorithm");
   lt_->preference_destroy(preference);
   TNL_TRY(chosen);
   if (count == 0) return internal_error("choosing an algorithm: cuBLASLt has none for this shape");
-  problem->algorithm = found.algo;
-  return Result<std::unique_ptr<Problem>>(std::move(problem));
+  problem.algorithm = found.algo;
+  return {};
+}
+
+Status Matmul::use_adopted(Problem& problem, const MatmulKey& key) const {
+  const MatmulAlgorithm& algorithm = adopted_.algorithms.at(key);
+  static_assert(sizeof(problem.algorithm) == sizeof(algorithm));
+  std::memcpy(&problem.algorithm, algorithm.data(), sizeof(algorithm));
+  cublasLtMatmulHeuristicResult_t checked{};
+  const cublasStatus_t status =
+      lt_->check(handle_, problem.desc, problem.first, problem.second, problem.result,
+                 problem.result, &problem.algorithm, &checked);
+  if (status == CUBLAS_STATUS_SUCCESS && checked.workspaceSize <= kWorkspaceBytes) return {};
+  return invalid_argument("a matrix product of " + std::to_string(key.rows) + " x " +
+                          std::to_string(key.depth) + " x " + std::to_string(key.cols) +
+                          ": cuBLASLt cannot run the algorithm that the checkpoint names here");
+}
+
+MatmulChoices Matmul::choices() const {
+  MatmulChoices choices = adopted_;
+  choices.version = version();
+  for (const auto& [key, problem] : problems_) {
+    std::memcpy(choices.algorithms[key].data(), &problem->algorithm, sizeof(MatmulAlgorithm));
+  }
+  return choices;
+}
+
+void Matmul::adopt(MatmulChoices choices) {
+  problems_.clear();
+  adopted_ = std::move(choices);
 }
 
 Status Matmul::run(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
@@ -125,20 +164,19 @@ Status Matmul::run(MatmulForm form, double alpha, const Matrix& a, const Matrix&
   TNL_CHECK(a.dtype == b.dtype && (c.dtype == a.dtype || c.dtype == DType::kF32));
   TNL_CHECK(out.dtype == c.dtype && out.rows == c.rows && out.cols == c.cols &&
             out.row_stride == c.row_stride);
-  const int align_c = std::min(alignment(c), alignment(out));
-  const Key key{static_cast<int>(form),
-                c.rows,
-                c.cols,
-                depth_of(form, a),
-                a.row_stride,
-                b.row_stride,
-                c.row_stride,
-                static_cast<int>(a.dtype),
-                static_cast<int>(c.dtype),
-                alignment(a),
-                alignment(b),
-                align_c,
-                beta != 0};
+  const MatmulKey key{.form = static_cast<int>(form),
+                      .rows = c.rows,
+                      .cols = c.cols,
+                      .depth = depth_of(form, a),
+                      .stride_a = a.row_stride,
+                      .stride_b = b.row_stride,
+                      .stride_c = c.row_stride,
+                      .dtype = static_cast<int>(a.dtype),
+                      .dtype_c = static_cast<int>(c.dtype),
+                      .align_a = alignment(a),
+                      .align_b = alignment(b),
+                      .align_c = std::min(alignment(c), alignment(out)),
+                      .reads_c = beta != 0 ? 1 : 0};
   auto entry = problems_.find(key);
   if (entry == problems_.end()) {
     TNL_ASSIGN(std::unique_ptr<Problem> problem, plan(form, a, b, c, key));

@@ -24,16 +24,19 @@ std::string mebibytes(std::size_t bytes) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(DeviceProperties properties, cudaStream_t stream)
-    : properties_(std::move(properties)), pool_(properties_.threads), stream_(stream) {}
+CudaBackend::CudaBackend(DeviceProperties properties, cudaStream_t stream, std::size_t free_bytes)
+    : properties_(std::move(properties)),
+      pool_(properties_.threads),
+      stream_(stream),
+      free_when_opened_(free_bytes) {}
 
 CudaBackend::~CudaBackend() {
   if (!enter().ok()) return;
   cudaStreamSynchronize(stream_);
   matmul_.reset();
-  cudaFree(matmul_workspace_);
-  cudaFree(scratch_);
-  cudaFree(flush_);
+  free(matmul_workspace_);
+  free(scratch_);
+  free(flush_);
   cudaFreeHost(staging_);
   cudaStreamDestroy(stream_);
 }
@@ -43,7 +46,9 @@ Result<std::unique_ptr<Backend>> CudaBackend::open(DeviceProperties properties) 
   cudaStream_t stream = nullptr;
   TNL_TRY(
       cuda_status(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream"));
-  std::unique_ptr<Backend> backend(new CudaBackend(std::move(properties), stream));
+  std::size_t free_bytes = 0, total = 0;
+  TNL_TRY(cuda_status(cudaMemGetInfo(&free_bytes, &total), "asking for the GPU's free memory"));
+  std::unique_ptr<Backend> backend(new CudaBackend(std::move(properties), stream, free_bytes));
   TNL_TRY(cuda::prepare_kernels());
   return backend;
 }
@@ -72,11 +77,45 @@ Result<void*> CudaBackend::allocate(std::size_t bytes, const char* purpose) {
   if (filled == cudaSuccess) filled = cudaStreamSynchronize(stream);
   if (filled != cudaSuccess) cudaFree(data);
   TNL_TRY(cuda_status(filled, "filling memory of the GPU with zeros"));
+  const std::lock_guard lock(allocations_mutex_);
+  allocations_.emplace(data, bytes);
+  allocated_ += bytes;
   return data;
 }
 
 void CudaBackend::free(void* data) {
-  if (data != nullptr && enter().ok()) cudaFree(data);
+  if (data == nullptr || !enter().ok()) return;
+  {
+    const std::lock_guard lock(allocations_mutex_);
+    const auto entry = allocations_.find(data);
+    TNL_CHECK(entry != allocations_.end());
+    allocated_ -= entry->second;
+    allocations_.erase(entry);
+  }
+  cudaFree(data);
+}
+
+Result<void*> CudaBackend::allocate_host(std::size_t bytes, const char* purpose) {
+  TNL_TRY(enter().status());
+  void* data = nullptr;
+  if (bytes == 0) return data;
+  if (cudaHostAlloc(&data, bytes, cudaHostAllocDefault) == cudaSuccess) return data;
+  cudaGetLastError();  // it is dealt with
+  return unavailable("out of memory: " + mebibytes(bytes) +
+                     " of the host that the GPU can reach, for " + purpose);
+}
+
+void CudaBackend::free_host(void* data) {
+  if (data != nullptr && enter().ok()) cudaFreeHost(data);
+}
+
+Result<std::optional<MemoryUse>> CudaBackend::memory_use() {
+  TNL_TRY(enter().status());
+  std::size_t free_bytes = 0, total = 0;
+  TNL_TRY(cuda_status(cudaMemGetInfo(&free_bytes, &total), "asking for the GPU's free memory"));
+  const std::lock_guard lock(allocations_mutex_);
+  return std::optional(MemoryUse{
+      allocated_, free_when_opened_ - std::min(free_bytes, free_when_opened_), free_bytes});
 }
 
 Status CudaBackend::upload(void* to, const void* from, std::size_t bytes) {

@@ -3,9 +3,13 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 
 #include "backend/backend.h"
 #include "backend/cuda/ops/matmul.h"
@@ -25,12 +29,19 @@ class CudaBackend final : public Backend {
 
   Result<void*> allocate(std::size_t bytes, const char* purpose) override;
   void free(void* data) override;
+  Result<void*> allocate_host(std::size_t bytes, const char* purpose) override;
+  void free_host(void* data) override;
+  Result<std::optional<MemoryUse>> memory_use() override;
+  MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const override;
   Status upload(void* to, const void* from, std::size_t bytes) override;
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
   Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
   Result<double> read_bandwidth() override;
   Result<std::unique_ptr<Recording>> record(std::function<Status()> work) override;
+
+  std::string choices() const override;
+  Result<std::string> adopt_choices(std::string_view text) override;
 
   void copy(const Matrix& from, const Matrix& to) override;
   void zero(void* data, std::size_t bytes) override;
@@ -74,7 +85,7 @@ class CudaBackend final : public Backend {
   double sum_of_squares(std::span<const float> values) override;
 
  private:
-  CudaBackend(DeviceProperties properties, cudaStream_t stream);
+  CudaBackend(DeviceProperties properties, cudaStream_t stream, std::size_t free_bytes);
 
   // The stream to queue on; makes this GPU the calling thread's.
   Result<cudaStream_t> enter(Stream stream = {}) const;
@@ -95,6 +106,10 @@ class CudaBackend final : public Backend {
   ThreadPool pool_;
   cudaStream_t stream_;  // owned
   Status failed_;        // the first error of an operation that returns none
+  std::size_t free_when_opened_;
+  std::mutex allocations_mutex_;
+  std::unordered_map<void*, std::size_t> allocations_;  // their bytes
+  std::size_t allocated_ = 0;                           // all of them
   void* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
   void* matmul_workspace_ = nullptr;

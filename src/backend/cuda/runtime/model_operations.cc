@@ -1,6 +1,7 @@
 // The operations of backend.h beside attention: each queues the launches of ops/ on the device's
 // own stream. They cannot fail in the eyes of their caller; the first error is kept and comes out
 // of the next copy or synchronize().
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -27,7 +28,7 @@ void CudaBackend::queue(const Body& body) {
 Result<void*> CudaBackend::scratch(std::size_t bytes) {
   if (bytes <= scratch_bytes_) return scratch_;
   TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
-  cudaFree(std::exchange(scratch_, nullptr));
+  free(std::exchange(scratch_, nullptr));
   scratch_bytes_ = 0;
   TNL_ASSIGN(scratch_, allocate(bytes, "scratch of the GPU's operations"));
   scratch_bytes_ = bytes;
@@ -50,6 +51,38 @@ Result<cuda::Matmul*> CudaBackend::products() {
   TNL_ASSIGN(matmul_workspace_, allocate(cuda::Matmul::kWorkspaceBytes, "matrix products"));
   TNL_ASSIGN(matmul_, cuda::Matmul::create(matmul_workspace_));
   return matmul_.get();
+}
+
+std::string CudaBackend::choices() const {
+  return matmul_ == nullptr ? std::string() : cuda::write_choices(matmul_->choices());
+}
+
+Result<std::string> CudaBackend::adopt_choices(std::string_view text) {
+  if (text.empty()) return std::string();
+  TNL_ASSIGN(cuda::MatmulChoices chosen, cuda::read_choices(text));
+  TNL_TRY(enter().status());
+  TNL_ASSIGN(cuda::Matmul* const matmul, products());
+  if (chosen.version != matmul->version()) {
+    return "cuBLASLt " + std::to_string(chosen.version) + " in place of " +
+           std::to_string(matmul->version());
+  }
+  TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
+  matmul->adopt(std::move(chosen));
+  return std::string();
+}
+
+MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width) const {
+  constexpr std::size_t kCode = std::size_t{10} << 20;  // of ours and cuBLASLt's, as measured
+  constexpr float kTheta = 0;
+  SplitArgs split;
+  split.projection.rows = tokens;
+  split.heads = 1;
+  split.head_dim = width;
+  split.theta = &kTheta;
+  const std::size_t scratch =
+      std::max(cuda::embed_backward_workspace(tokens), cuda::split_backward_workspace(split));
+  const std::size_t allocated = cuda::Matmul::kWorkspaceBytes + scratch;
+  return {allocated, allocated + kCode, 0};
 }
 
 void CudaBackend::copy(const Matrix& from, const Matrix& to) {
