@@ -177,14 +177,15 @@ Status CudaBackend::attention(std::span<const AttentionProblem> problems, const 
                              queue);
 }
 
-Status CudaBackend::attention_step(const AttentionProblem& problem,
-                                   std::span<const std::int64_t> slots, const std::string& kernel,
-                                   Stream stream) {
+Status CudaBackend::attention_step(const AttentionProblem& problem, const AttentionStep& step,
+                                   const std::string& kernel, Stream stream) {
   TNL_ASSIGN(const cudaStream_t queue, enter(stream));
-  const bool dependent = stream.own && std::exchange(projected_, false) && slots.empty() &&
+  // project() writes no states, and neither do the slots of the host.
+  const bool dependent = stream.own && std::exchange(projected_, false) &&
+                         step.device_slots == nullptr && step.replay.tokens == 0 &&
                          properties_.gpu.capability >= 90;
-  return kernel == "general" ? cuda::run_general(problem, slots, queue)
-                             : cuda::run_step(problem, slots, queue, {.dependent = dependent});
+  return cuda::run_step(problem, step, queue,
+                        {.general = kernel == "general", .dependent = dependent});
 }
 
 namespace {

@@ -22,7 +22,10 @@ Result<cuda::Graph> cuda::capture_graph(const std::function<Status()>& work, cud
   if (graph != nullptr) cudaGraphDestroy(graph);
   TNL_TRY(status);
   TNL_TRY(cuda_status(made, "recording a graph"));
-  return Graph(executable);
+  Graph result(executable);
+  // Or the first launch would do it.
+  TNL_TRY(cuda_status(cudaGraphUpload(executable, stream), "preparing a graph"));
+  return Result<Graph>(std::move(result));
 }
 
 namespace {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/runtime/cuda_backend.h"
