@@ -124,7 +124,7 @@ void add_train_bench(CLI::App& bench) {
   const auto options = std::make_shared<TrainBenchOptions>();
   CLI::App* command =
       bench.add_subcommand("train", "time training steps of a random model on random tokens");
-  command->add_option("--preset", options->preset, "the model's shape")->capture_default_str();
+  options->shape.add(*command);
   command->add_option("--lengths", options->lengths, "tokens of a sequence, one row for each")
       ->delimiter(',')
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31))
@@ -157,8 +157,6 @@ void add_train_bench(CLI::App& bench) {
   command->add_option("--recompute", options->recompute, "as for tnl train")
       ->check(CLI::IsMember({"none", "selective", "full"}))
       ->capture_default_str();
-  command->add_flag("--untied", options->untied, "a head of its own in place of the embedding");
-  command->add_flag("--no-lrpe", options->no_lrpe, "no LRPE in any layer");
   command->add_flag("--json", options->json, "print JSON in place of a table");
   options->device.add(*command);
   command->footer(
@@ -177,19 +175,26 @@ void add_inference_bench(CLI::App& bench) {
   const auto options = std::make_shared<InferenceBenchOptions>();
   CLI::App* command = bench.add_subcommand(
       "inference", "time reading a prompt and generating, against the machine's limits");
-  command->add_option("--preset", options->preset, "the model's shape; its parameters are random")
-      ->capture_default_str();
+  options->shape.add(*command);
   command->add_option("--dtype", options->dtype, "storage of the parameters")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->capture_default_str();
   command->add_option("--prompt", options->prompt, "tokens of the prompt")
       ->check(CLI::Range(std::int64_t{2}, std::int64_t{1} << 31))
       ->capture_default_str();
-  command->add_option("--prefill-chunk", options->prefill_chunk, "tokens read in one pass")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 20))
+  command
+      ->add_option("--prefill-chunk", options->prefill_chunk,
+                   "tokens read in one pass; 0 takes what tnl generate takes on the device")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 20))
       ->capture_default_str();
-  command->add_option("--decode", options->decode, "timed tokens, one after the other")
+  command->add_option("--decode", options->decode, "timed tokens of a text, one after the other")
       ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  command
+      ->add_option("--batch", options->batches, "texts that generate at the same time, a row each")
+      ->delimiter(',')
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1024}))
+      ->type_name("N1,N2,...")
       ->capture_default_str();
   command->add_option("--repeat", options->repeat, "timed prompts, after one to warm up")
       ->check(CLI::Range(1, 1000))
@@ -197,10 +202,15 @@ void add_inference_bench(CLI::App& bench) {
   command->add_flag("--json", options->json, "print JSON in place of a table");
   options->device.add(*command);
   command->footer(
-      "Decoding is held against the bandwidth of reading memory, reading a prompt against an fp32 "
-      "matrix product, both\nmeasured in the same run on as many threads. Rates are of the median."
-      "\n\nExample:\n"
-      "  tnl bench inference --preset 1b --prompt 1024");
+      "Decoding is held against the time of reading the parameters, and with the states theirs, at "
+      "the bandwidth of\nreading memory, reading a prompt against a matrix product (fp32 on the "
+      "CPU, "
+      "the precision of the run\non a GPU), both measured in the same run. A decoded token "
+      "includes its logits on the host. Rates are\nof the median."
+      "\n\nExamples:\n"
+      "  tnl bench inference --preset 1b --prompt 1024\n"
+      "  tnl bench inference --device cuda --preset 1b --untied --no-lrpe --prompt 131072 --batch "
+      "1,8,32");
   command->callback([options] { bench_inference(*options); });
 }
 

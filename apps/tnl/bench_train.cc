@@ -73,22 +73,6 @@ struct Run {
   Optimizer optimizer;
 };
 
-// Numbers as a new model's, but the same million of them over and over: a model of any size is made
-// in no time.
-Model random_model(const ModelConfig& config, const Device& device) {
-  Model model = Model::share(require(Model::Impl::allocate(config, device, DType::kF32)));
-  std::vector<float> numbers(std::size_t{1} << 20);
-  Rng rng(1);
-  for (float& number : numbers) number = static_cast<float>(config.init_std * rng.normal());
-  const DeviceBuffer& memory = model.impl().memory;
-  const std::size_t piece = numbers.size() * sizeof(float);
-  for (std::size_t done = 0; done < memory.bytes(); done += piece) {
-    require(device.upload(static_cast<char*>(memory.data()) + done, numbers.data(),
-                          std::min(piece, memory.bytes() - done)));
-  }
-  return model;
-}
-
 // For passes of `tokens` tokens in sequences of any length.
 Execution::Limits limits_of(const TrainBenchOptions& options) {
   const std::int64_t longest = *std::max_element(options.lengths.begin(), options.lengths.end());
@@ -104,7 +88,7 @@ Execution::Limits limits_of(const TrainBenchOptions& options) {
 }
 
 Run make_run(const ModelConfig& config, const Device& device, const Execution::Limits& limits) {
-  Model master = random_model(config, device);
+  Model master = random_model(config, device, DType::kF32);
   Model model = require(convert_model(master, device.backend().compute_dtype()));
   Gradients gradients = require(Gradients::create(model));
   Execution execution = require(Execution::create(model, limits));
@@ -140,9 +124,7 @@ double gibibytes(std::size_t bytes) {
 }  // namespace
 
 void bench_train(const TrainBenchOptions& options) {
-  ModelConfig config = require(find_preset(options.preset)).config;
-  if (options.untied) config.tie_embeddings = false;
-  if (options.no_lrpe) config.lrpe.assign(config.lrpe.size(), 0);
+  const ModelConfig config = options.shape.config();
   const Device device = options.device.open();
   catch_interrupts();
   const bool on_gpu = device.properties().kind == DeviceKind::kCuda;
@@ -155,7 +137,7 @@ void bench_train(const TrainBenchOptions& options) {
   Run run = make_run(config, device, limits);
   nlohmann::json results = nlohmann::json::array();
   if (!options.json) {
-    fmt::print("{}, {} parameters, {}, {}, {:.2f} GiB planned\n", options.preset,
+    fmt::print("{}, {} parameters, {}, {}, {:.2f} GiB planned\n", options.shape.preset,
                config.parameter_count(), dtype, where, gibibytes(planned));
     fmt::print("{:>8} {:>8} {:>10} {:>10} {:>10} {:>9}\n", "length", "tokens", "best s", "median s",
                "tokens/s", "GFLOP/s");
@@ -188,7 +170,7 @@ void bench_train(const TrainBenchOptions& options) {
     memory["allocated"] = use->allocated;
     memory["taken"] = use->taken;
   }
-  const nlohmann::json json = {{"preset", options.preset},
+  const nlohmann::json json = {{"preset", options.shape.preset},
                                {"parameters", config.parameter_count()},
                                {"threads", device.backend().pool().threads()},
                                {"device", where},

@@ -131,6 +131,20 @@ CLI::Validator seed_range() {
   return CLI::Validator(check, "");
 }
 
+std::string read_text(std::istream& stream, const std::string& name, const char* what) {
+  constexpr std::size_t kMost = std::size_t{1} << 28;
+  std::string text;
+  for (std::string block(1 << 16, '\0'); stream && text.size() <= kMost;) {
+    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
+    text.append(block, 0, static_cast<std::size_t>(stream.gcount()));
+  }
+  if (text.size() > kMost) {
+    throw Exit{kExitBadInput, fmt::format("{}: found {} of more than {} bytes", name, what, kMost)};
+  }
+  if (stream.bad()) throw Exit{kExitBadInput, fmt::format("cannot read {} from {}", what, name)};
+  return text;
+}
+
 std::ifstream open_text(const std::string& path) {
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {

@@ -48,6 +48,8 @@ CLI::Validator seed_range();
 
 // A text file, pipe or device, from its beginning; throws Exit.
 std::ifstream open_text(const std::string& path);
+// All that `stream`, called `name`, holds: `what`, of at most 256 MiB; throws Exit.
+std::string read_text(std::istream& stream, const std::string& name, const char* what);
 
 // A file that grows beyond its limit is then an error of the write, and one that shrinks while it
 // is mapped ends the program with a sentence and kExitFailed.

@@ -14,6 +14,7 @@
 
 #include "core/file.h"
 #include "tnl/commands.h"
+#include "tnl/generate_batch.h"
 #include "tnl/model_flags.h"
 #include "tnl/session.h"
 
@@ -26,6 +27,7 @@ struct Options {
   ModelFlags model;
   std::optional<std::string> prompt;
   std::string prompt_file;
+  BatchFlags batch;
   GenerateOptions generate;
   std::string load_state, save_state;
   std::optional<std::uint64_t> seed;
@@ -38,16 +40,7 @@ double seconds_since(Clock::time_point start) {
 }
 
 std::string read_prompt(std::istream& stream, const std::string& name) {
-  constexpr std::size_t kMost = std::size_t{1} << 28;
-  std::string text;
-  for (std::string block(1 << 16, '\0'); stream && text.size() <= kMost;) {
-    stream.read(block.data(), static_cast<std::streamsize>(block.size()));
-    text.append(block, 0, static_cast<std::size_t>(stream.gcount()));
-  }
-  if (text.size() > kMost) {
-    throw Exit{kExitBadInput, fmt::format("{}: found a prompt of more than {} bytes", name, kMost)};
-  }
-  if (stream.bad()) throw Exit{kExitBadInput, fmt::format("cannot read the prompt from {}", name)};
+  std::string text = read_text(stream, name, "a prompt");
   if (text.ends_with('\n')) text.pop_back();  // the one that ends every file and every echo
   return text;
 }
@@ -83,7 +76,7 @@ std::vector<std::int32_t> encode_prompt(const Options& options, const Tokenizer&
 
 // In pieces, so that Ctrl-C is heard.
 void feed_prompt(Session& session, std::span<const std::int32_t> ids) {
-  constexpr std::size_t kPiece = 2048;
+  constexpr std::size_t kPiece = 16384;  // whole passes
   while (!ids.empty()) {
     if (interrupt_requested()) throw Exit{kExitInterrupted, ""};
     const auto piece = ids.first(std::min(kPiece, ids.size()));
@@ -142,8 +135,12 @@ void check_can_save(const std::string& path) {
 
 void run(Options options) {
   require(validate(options.generate));  // before a large model is read
-  check_can_save(options.save_state);
   options.generate.stop_at_eos = !options.ignore_eos;
+  if (!options.batch.prompts.empty()) {
+    return generate_batch(options.model, options.batch, options.generate, options.seed,
+                          options.verbose);
+  }
+  check_can_save(options.save_state);
   options.generate.sampler.seed =
       options.seed ? *options.seed : std::uint64_t{std::random_device()()};
   const auto [model, tokenizer] = options.model.load();
@@ -224,6 +221,8 @@ void add_generate(CLI::App& app) {
       ->add_option("--prompt-file", options->prompt_file,
                    "a file with it; without the last newline")
       ->excludes(prompt);
+  options->batch.add(*command);
+  command->get_option("--prompts")->excludes(prompt)->excludes("--prompt-file");
   command->add_option("-n,--max-tokens", options->generate.max_tokens, "how many tokens at most")
       ->capture_default_str();
   command
@@ -235,6 +234,9 @@ void add_generate(CLI::App& app) {
           "--save-state", options->save_state,
           "leave the text in this file, to go on with it later; may be that of --load-state")
       ->type_name("FILE");
+  for (const char* const name : {"--load-state", "--save-state"}) {
+    command->get_option(name)->excludes("--prompts");
+  }
   add_sampler_options(*command, *options);
   command
       ->add_option("--stop", options->generate.stop,
@@ -255,13 +257,20 @@ void add_generate(CLI::App& app) {
       "--prompt\n"
       "is read first (with --load-state none comes from standard input). What may be the beginning "
       "of\n"
-      "a stop string, or is part of a character, is printed by the run that knows.\n\n"
+      "a stop string, or is part of a character, is printed by the run that knows.\n"
+      "--prompts gives every prompt the text it would get alone, with the seed of its line or "
+      "--seed plus\n"
+      "its place (0 for the first). Blank lines are skipped. A text is a line of JSON: prompt (the "
+      "place), id,\n"
+      "text, tokens, reason (max_tokens, end_of_text or stop), seed. Ctrl-C keeps those that "
+      "ended.\n\n"
       "Examples:\n"
       "  tnl generate --model run -p \"Once upon a time\" -n 200\n"
       "  tnl generate --model run/model --temperature 0 --stop $'\\n\\n' < prompt.txt\n"
       "  tnl generate --model run -p \"def \" --seed 7 --repetition-penalty 1.1 -v\n"
       "  tnl generate --model run --prompt-file book.txt -n 0 --save-state book.state\n"
-      "  tnl generate --model run --load-state book.state --seed 1");
+      "  tnl generate --model run --load-state book.state --seed 1\n"
+      "  tnl generate --model run --prompts questions.jsonl --output answers.jsonl --seed 1");
   command->callback([options] { run(*options); });
 }
 

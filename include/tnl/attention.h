@@ -83,6 +83,7 @@ struct AttentionStepArgs {
   TensorView device_slots;
   AttentionDraft draft;    // enters the states first; not given: none
   bool keep_state = true;  // false: the tokens of q, k, v leave outputs only
+  bool batch_invariant = false;  // the bits of a sequence do not depend on what shares its batch
 };
 
 // Checks every argument; the sentence of an error names it, what it was and what it may be.

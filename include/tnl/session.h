@@ -34,8 +34,11 @@ struct GenerateState {
 class Session {
  public:
   // `prefill_chunk`: tokens per pass of feed(); memory grows with it, results do not depend on it
-  // beyond rounding. Memory for passes of more than one token is taken at the first such pass.
-  static Result<Session> create(const Model& model, std::int64_t prefill_chunk = 512);
+  // beyond rounding. 0: the default of the model's device. Memory for passes of more than one token
+  // is taken at the first such pass.
+  static Result<Session> create(const Model& model, std::int64_t prefill_chunk = 0);
+  // 512, and more on a GPU, whose matrix products want more rows.
+  static std::int64_t default_prefill_chunk(const Device& device);
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -67,7 +70,7 @@ class Session {
   // file is damaged, truncated, of another version, or belongs to another model (fingerprint(): the
   // storage of the parameters counts too).
   static Result<Session> load(const Model& model, const std::filesystem::path& path,
-                              GenerateState* text = nullptr, std::int64_t prefill_chunk = 512);
+                              GenerateState* text = nullptr, std::int64_t prefill_chunk = 0);
 
  private:
   struct Impl;

@@ -111,6 +111,7 @@ AttentionProblem lower_step(const AttentionStepArgs& args) {
   problem.v = row(args.v);
   problem.o = row(args.o);
   problem.state_in = problem.state_out = state(args.state);
+  problem.batch_invariant = args.batch_invariant;
   return problem;
 }
 

@@ -47,6 +47,8 @@ struct AttentionProblem {
   bool decay_state_out = false;  // the outgoing state times λ once more: dS_in of the backward pass
   bool reverse = false;
   bool state_enters_undecayed = false;
+  // Of a step: as the option of a plan. On the CPU nothing else exists.
+  bool batch_invariant = false;
   AttentionStateOperand state_in, state_out;
 
   std::int64_t begin(std::int64_t n) const { return cu_seqlens.empty() ? 0 : cu_seqlens[n]; }

@@ -75,6 +75,17 @@ struct SplitArgs {
   Matrix v;
 };
 
+// A layer's first step: normed = srmsnorm(x), split.projection = normed Wᵀ and its split(), and
+// where given gate_low = normed gate_downᵀ.
+struct ProjectArgs {
+  Matrix x;
+  double eps = 0;
+  Matrix normed;  // scratch of the shape of x
+  Matrix weights;
+  SplitArgs split;
+  Matrix gate_down = {}, gate_low = {};  // of the 15B generation
+};
+
 struct AdamWArgs {
   std::span<float> parameters;  // updated
   std::span<const float> gradients;
@@ -88,6 +99,14 @@ struct AdamWArgs {
 struct TimingOptions {
   bool cold = false;   // a GPU's second-level cache holds nothing of it, emptied by reading
   bool graph = false;  // a GPU replays it as a recorded graph: no host work in between
+};
+
+// Work that is queued again with the arguments it had.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  // Queues it once more. What the arguments point to is read anew.
+  virtual Status run() = 0;
 };
 
 // The memory of a GPU since it was opened.
@@ -136,6 +155,14 @@ class Backend {
   virtual Result<double> time(const std::function<Status()>& work,
                               const TimingOptions& options) = 0;
 
+  // Bytes/s at which the device reads memory that no cache holds, measured now.
+  virtual Result<double> read_bandwidth();
+
+  // Keeps what `work` queues on the device's own stream: on a GPU as one graph, which costs the
+  // host one launch. `work` has run once before, so that nothing is left to allocate, and neither
+  // waits nor copies to or from the host. Memory it uses must outlive the recording.
+  virtual Result<std::unique_ptr<Recording>> record(std::function<Status()> work);
+
   // What was chosen at run time and decides the bits of results, as text; "" where nothing is.
   virtual std::string choices() const { return {}; }
   // From now on it is done as such a text of the same kind of device says. A text that cannot be
@@ -153,6 +180,9 @@ class Backend {
   // the form is kTN, of sum_dtype.
   virtual void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c) = 0;
+  // Up to so many rows of A, a row of A Bᵀ has the same bits whatever rows come with it: a text
+  // reads the same alone and in a batch. It holds for every operation with few rows below.
+  virtual std::int64_t most_invariant_rows() const = 0;
   // C = residual + A Bᵀ; C may be the residual.
   virtual void matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
                            const Matrix& c) {
@@ -193,6 +223,22 @@ class Backend {
   virtual void product(const Matrix& a, const Matrix& b, const Matrix& y) = 0;
   virtual void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy,
                                 const Matrix& da, const Matrix& db, const Matrix& y = {}) = 0;
+
+  // Several of the above at once, for decoding, where launches and passes over few rows would take
+  // longer than the weights. The defaults are the operations themselves; arguments called scratch
+  // may hold anything afterwards.
+  virtual void project(const ProjectArgs& args);
+  // out = residual + (gate(u) * srmsnorm(o)) Wᵀ; out may be the residual, `gated` is scratch.
+  virtual void gate_onto(GateKind kind, const Matrix& o, const Matrix& u, double eps,
+                         const Matrix& gated, const Matrix& weights, const Matrix& residual,
+                         const Matrix& out);
+  // both = srmsnorm(x) Wᵀ, and where given product = its left half times its right half; `normed`
+  // is scratch.
+  virtual void norm_glu(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                        const Matrix& both, const Matrix& product);
+  // y = srmsnorm(x) Wᵀ; `normed` is scratch and may be x.
+  virtual void norm_matmul(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                           const Matrix& y);
 
   // losses[t] = logsumexp(logits[t]) - logits[t, targets[t]], 0 where targets[t] < 0 (ignored).
   // With d_scale != 0 the logits are replaced by d_scale * (softmax - onehot), zeros for ignored

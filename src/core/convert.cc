@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "core/check.h"
 #include "core/float16.h"
@@ -44,7 +45,11 @@ void convert_all(const void* source, void* target, std::int64_t count) {
     Source value;
     std::memcpy(&value, in + i * static_cast<std::int64_t>(sizeof(Source)), sizeof(Source));
     Target result;
-    narrow(widen(value), result);
+    if constexpr (std::is_same_v<Source, BF16> && std::is_same_v<Target, float>) {
+      result = to_float(value);  // exact, and vectorised: every token's logits come this way
+    } else {
+      narrow(widen(value), result);
+    }
     std::memcpy(out + i * static_cast<std::int64_t>(sizeof(Target)), &result, sizeof(Target));
   }
 }

@@ -64,13 +64,18 @@ void Session::Impl::remember(std::span<const std::int32_t> tokens) {
 }
 
 Result<Session> Session::create(const Model& model, std::int64_t prefill_chunk) {
-  if (prefill_chunk < 1) {
-    return invalid_argument(
-        fmt::format("prefill_chunk is {}, expected at least 1 token", prefill_chunk));
+  if (prefill_chunk < 0) {
+    return invalid_argument(fmt::format(
+        "prefill_chunk is {}, expected a number of tokens, or 0 for the default", prefill_chunk));
   }
+  if (prefill_chunk == 0) prefill_chunk = default_prefill_chunk(model.device());
   TNL_ASSIGN(ModelState state, ModelState::create(model, 1));
   TNL_ASSIGN(auto impl, Impl::create(model, prefill_chunk, std::move(state)));
   return Session(std::move(impl));
+}
+
+std::int64_t Session::default_prefill_chunk(const Device& device) {
+  return device.properties().kind == DeviceKind::kCuda ? 4096 : 512;
 }
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

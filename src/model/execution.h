@@ -38,6 +38,8 @@ class ModelState {
  public:
   // Zero states at position 0: the beginning of a text.
   static Result<ModelState> create(const Model& model, std::int64_t sequences);
+  ModelState(ModelState&&) noexcept = default;
+  ModelState& operator=(ModelState&&) noexcept = default;
 
   // Of the states of so many texts, on their device.
   static std::size_t bytes_of(const ModelConfig& config, const Device& device,
@@ -49,8 +51,10 @@ class ModelState {
   // [N, H, K, V] of the layer, of the backend's sum_dtype, in memory of the device.
   const TensorView& layer(std::int64_t index) const { return layers_[index]; }
   std::int64_t layers() const { return static_cast<std::int64_t>(layers_.size()); }
-  // All layers as one block of the host, for who keeps states elsewhere.
-  std::size_t bytes() const { return buffer_.bytes(); }
+  // Sequences [first, first + count) of this one: the same memory, positions of its own.
+  ModelState part(std::int64_t first, std::int64_t count) const;
+  // All layers as one block of the host, for who keeps states elsewhere. Not of a part.
+  std::size_t bytes() const { return buffer_->bytes(); }
   Status copy_to(void* block) const;
   Status copy_from(const void* block);
   Result<ModelState> copy() const;
@@ -60,9 +64,11 @@ class ModelState {
 
  private:
   explicit ModelState(const Device& device) : device_(device) {}
+  ModelState(const ModelState&) = default;  // shares the memory: for part()
+  bool whole() const;
 
   Device device_;
-  DeviceBuffer buffer_;
+  std::shared_ptr<DeviceBuffer> buffer_;
   std::vector<TensorView> layers_;
   std::vector<std::int64_t> positions_;
 };

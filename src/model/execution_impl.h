@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -63,6 +64,15 @@ struct ChunkCarry {
 // [total, width] seen as [total, heads, width / heads].
 TensorView by_head(const Matrix& matrix, std::int64_t heads);
 
+// What decides whether a step can be replayed: the memory it works on, and how much of it.
+struct StepKey {
+  const void* states = nullptr;
+  std::int64_t tokens = 0;
+  bool logits = false, mask = false;
+
+  bool operator==(const StepKey&) const = default;
+};
+
 struct Execution::Impl {
   ActivationPlan activation_plan() const;
 
@@ -78,8 +88,15 @@ struct Execution::Impl {
 
   // The layers from the embedding to a.output. Advances the linked states.
   Status run_layers(const TokenBatch& batch, const StateLinks& links);
+  Status queue_layers();
+  void advance(const TokenBatch& batch, const StateLinks& links);  // positions
+  // forward() where every sequence has one token.
+  Status step(const TokenBatch& batch, const StateLinks& links, std::span<float> logits);
+  Status queue_step(bool with_logits);
+  // A block of logits, once it is computed.
+  Status fetch(const Matrix& block, std::span<float> to);
   Status token_mixer(std::int64_t layer);
-  void expand(std::int64_t layer);
+  void expand(std::int64_t layer, const Matrix& product = {});
   void channel_mixer(std::int64_t layer);
   SplitArgs split_args(std::int64_t layer) const;
   Status run_attention(std::int64_t layer, AttentionCall& call);
@@ -146,6 +163,10 @@ struct Execution::Impl {
   std::vector<std::int64_t> positions;
   std::vector<double> token_losses;
   std::vector<AttentionCall> calls;
+
+  StepKey step_key;
+  std::unique_ptr<Recording> recorded_step;  // of step_key
+  std::vector<std::byte> fetched;            // logits as a GPU has them
 
   std::optional<ChunkCarry> carry;
 };

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "backend/host_copy.h"
 #include "core/check.h"
 #include "core/convert.h"
 #include "core/try.h"
@@ -140,6 +139,9 @@ std::vector<AttentionCall> Execution::Impl::make_calls(const TokenBatch& batch,
 Result<const AttentionPlan*> Execution::Impl::forward_plan(std::int64_t layer,
                                                            AttentionCall& call) {
   if (static_cast<std::int64_t>(call.plans.size()) == layer) {
+    // Few rows do not depend on each other, here neither.
+    const AttentionPlanOptions options{.batch_invariant = !limits.training &&
+                                                          tokens <= backend.most_invariant_rows()};
     TNL_ASSIGN(AttentionPlan plan,
                plan_attention(attention_args(layer, call), backend.properties()));
     TNL_TRY(reserve_workspace(plan.workspace_bytes));
@@ -149,53 +151,65 @@ Result<const AttentionPlan*> Execution::Impl::forward_plan(std::int64_t layer,
 }
 
 Status Execution::Impl::run_layers(const TokenBatch& batch, const StateLinks& links) {
+  TNL_TRY(queue_layers());
+  advance(batch, links);
+  return {};
+}
+
+Status Execution::Impl::queue_layers() {
   backend.embed(model.impl().weights.embedding, inputs->tokens(), embedding_scale(),
                 rows(a.layers[0].input));
   for (std::int64_t layer = 0; layer < config().layers; ++layer) {
     TNL_TRY(token_mixer(layer));
     channel_mixer(layer);
   }
+  return {};
+}
+
+void Execution::Impl::advance(const TokenBatch& batch, const StateLinks& links) {
   if (links.all != nullptr) {
     for (std::size_t n = 0; n < links.all->positions().size(); ++n) {
       links.all->positions()[n] += batch.cu_seqlens[n + 1] - batch.cu_seqlens[n];
     }
   }
   if (links.last != nullptr) links.last->positions()[0] = positions.back() + 1;
-  return {};
 }
 
 // x += W_out (gate * norm(attention(split(W x̂))))
 Status Execution::Impl::token_mixer(std::int64_t layer) {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
-  backend.srmsnorm(rows(act.input), config().norm_eps, rows(a.normed));
-  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.projection, 0.0, rows(act.projection));
+  ProjectArgs project{.x = rows(act.input),
+                      .eps = config().norm_eps,
+                      .normed = rows(a.normed),
+                      .weights = w.projection,
+                      .split = split_args(layer)};
   if (config().generation == Generation::kTnl3) {
-    backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), w.gate_down, 0.0, rows(act.gate_low));
+    project.gate_down = w.gate_down;
+    project.gate_low = rows(act.gate_low);
+  }
+  backend.project(project);
+  if (config().generation == Generation::kTnl3) {
     backend.matmul(MatmulForm::kNT, 1.0, rows(act.gate_low), w.gate_up, 0.0, rows(act.gate));
   }
-  backend.split(split_args(layer));
   for (AttentionCall& call : calls) TNL_TRY(run_attention(layer, call));
-  backend.norm_gate(gate_kind(), rows(act.o), rows(act.gate), config().norm_eps, rows(a.gated));
-  backend.matmul_onto(rows(act.input), rows(a.gated), w.output, rows(act.middle));
+  backend.gate_onto(gate_kind(), rows(act.o), rows(act.gate), config().norm_eps, rows(a.gated),
+                    w.output, rows(act.input), rows(act.middle));
   return {};
 }
 
-// act.glu = W1 x̂ | W2 x̂
-void Execution::Impl::expand(std::int64_t layer) {
+// act.glu = W1 x̂ | W2 x̂, and where given the product of the two.
+void Execution::Impl::expand(std::int64_t layer, const Matrix& product) {
   const LayerActivations& act = a.layers[layer];
-  backend.srmsnorm(rows(act.middle), config().norm_eps, rows(a.normed));
-  backend.matmul(MatmulForm::kNT, 1.0, rows(a.normed), model.impl().weights.layers[layer].glu_in,
-                 0.0, rows(act.glu));
+  backend.norm_glu(rows(act.middle), config().norm_eps, rows(a.normed),
+                   model.impl().weights.layers[layer].glu_in, rows(act.glu), product);
 }
 
 // x += W3 ((W1 x̂) * (W2 x̂))
 void Execution::Impl::channel_mixer(std::int64_t layer) {
   const LayerWeights& w = model.impl().weights.layers[layer];
   const LayerActivations& act = a.layers[layer];
-  const std::int64_t glu = config().glu;
-  expand(layer);
-  backend.product(rows(act.glu).columns(0, glu), rows(act.glu).columns(glu, glu), rows(a.product));
+  expand(layer, rows(a.product));
   const bool last = layer + 1 == config().layers;
   const Matrix& next = last ? a.output : a.layers[layer + 1].input;
   backend.matmul_onto(rows(act.middle), rows(a.product), w.glu_out, rows(next));
@@ -252,6 +266,7 @@ Status Execution::Impl::run_attention(std::int64_t layer, AttentionCall& call) {
   step.log_decay = args.log_decay;
   step.scale = args.scale;
   step.state = call.state_out->layer(layer);
+  step.batch_invariant = true;
   return attention_step(step, model.device());
 }
 
@@ -292,6 +307,9 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
     return invalid_argument(fmt::format("logits: found room for {}, expected {} rows of {}",
                                         logits.size(), wanted, vocab_size));
   }
+  if (self.one_token_each && self.tokens <= self.a.logits.rows) {
+    return self.step(batch, links, logits);
+  }
   TNL_TRY(self.run_layers(batch, links));
   if (logits.empty()) return {};
   Matrix picked = self.rows(self.a.output);
@@ -309,13 +327,49 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
   const Matrix normed = all_logits ? self.rows(self.a.normed) : picked;
   self.backend.srmsnorm(picked, self.config().norm_eps, normed);
   return self.for_logits(normed, [&](std::int64_t first, const Matrix& block) -> Status {
-    const std::int64_t count = block.rows * vocab_size;
-    TNL_ASSIGN(const HostCopy host,
-               HostCopy::download(self.backend, block.data,
-                                  static_cast<std::size_t>(count * dtype_size(block.dtype))));
-    convert(host.data(), block.dtype, logits.data() + first * vocab_size, DType::kF32, count);
-    return {};
+    return self.fetch(block, logits.subspan(static_cast<std::size_t>(first * vocab_size)));
   });
+}
+
+// One token of each text is the same work every time: recorded when it comes a second time.
+Status Execution::Impl::step(const TokenBatch& batch, const StateLinks& links,
+                             std::span<float> logits) {
+  const StepKey key{links.all->layer(0).data, tokens, !logits.empty(), !batch.mask.empty()};
+  const auto work = [this, with_logits = !logits.empty()] { return queue_step(with_logits); };
+  if (step_key != key) {
+    recorded_step.reset();
+    step_key = key;
+    TNL_TRY(work());
+  } else {
+    if (recorded_step == nullptr) {
+      TNL_ASSIGN(recorded_step, backend.record(work));
+    }
+    TNL_TRY(recorded_step->run());
+  }
+  advance(batch, links);
+  return logits.empty() ? Status() : fetch(a.logits.row_block(0, tokens), logits);
+}
+
+Status Execution::Impl::queue_step(bool with_logits) {
+  TNL_TRY(queue_layers());
+  if (with_logits) {
+    backend.norm_matmul(rows(a.output), config().norm_eps, rows(a.normed),
+                        model.impl().weights.head, a.logits.row_block(0, tokens));
+  }
+  return {};
+}
+
+Status Execution::Impl::fetch(const Matrix& block, std::span<float> to) {
+  const std::int64_t count = block.rows * block.cols;
+  if (model.device().properties().kind != DeviceKind::kCuda) {
+    convert(block.data, block.dtype, to.data(), DType::kF32, count);
+    return {};
+  }
+  // Kept: memory that a system hands out anew for every token costs more than the copy.
+  fetched.resize(static_cast<std::size_t>(count * dtype_size(block.dtype)));
+  TNL_TRY(backend.download(fetched.data(), block.data, fetched.size()));
+  convert(fetched.data(), block.dtype, to.data(), DType::kF32, count);
+  return {};
 }
 
 Status Execution::losses(const TokenBatch& batch, ModelState* state, std::span<double> losses) {

@@ -1,3 +1,6 @@
+#include <memory>
+#include <utility>
+
 #include "backend/backend.h"
 #include "core/check.h"
 #include "core/try.h"
@@ -21,9 +24,10 @@ Result<ModelState> ModelState::create(const Model& model, std::int64_t sequences
   const DType dtype = model.device().backend().sum_dtype();
   const std::size_t bytes = bytes_of(config, model.device(), sequences);
   ModelState state(model.device());
-  TNL_ASSIGN(state.buffer_,
+  TNL_ASSIGN(DeviceBuffer buffer,
              DeviceBuffer::allocate(model.device(), bytes, "the state of the running texts"));
-  char* next = static_cast<char*>(state.buffer_.data());
+  state.buffer_ = std::make_shared<DeviceBuffer>(std::move(buffer));
+  char* next = static_cast<char*>(state.buffer_->data());
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     state.layers_.push_back(TensorView::contiguous(
         next, dtype, {sequences, config.heads, config.key_dim(layer), config.head_dim()}));
@@ -33,18 +37,41 @@ Result<ModelState> ModelState::create(const Model& model, std::int64_t sequences
   return state;
 }
 
+bool ModelState::whole() const {
+  std::int64_t bytes = 0;
+  for (const TensorView& layer : layers_) bytes += layer.elements() * dtype_size(layer.dtype);
+  return static_cast<std::size_t>(bytes) == buffer_->bytes();
+}
+
+ModelState ModelState::part(std::int64_t first, std::int64_t count) const {
+  TNL_CHECK(first >= 0 && count >= 0 && first + count <= sequences());
+  ModelState other(*this);
+  for (TensorView& layer : other.layers_) {
+    const std::int64_t sequence = layer.elements() / layer.shape[0] * dtype_size(layer.dtype);
+    layer.data = static_cast<char*>(layer.data) + first * sequence;
+    layer.shape[0] = count;
+  }
+  other.positions_.assign(positions_.begin() + first, positions_.begin() + first + count);
+  return other;
+}
+
 Status ModelState::copy_to(void* block) const {
-  return device_.download(block, buffer_.data(), buffer_.bytes());
+  TNL_CHECK(whole());
+  return device_.download(block, buffer_->data(), buffer_->bytes());
 }
 
 Status ModelState::copy_from(const void* block) {
-  return device_.upload(buffer_.data(), block, buffer_.bytes());
+  TNL_CHECK(whole());
+  return device_.upload(buffer_->data(), block, buffer_->bytes());
 }
 
 Result<ModelState> ModelState::copy() const {
+  TNL_CHECK(whole());
   ModelState other(device_);
-  TNL_ASSIGN(other.buffer_, DeviceBuffer::allocate(device_, buffer_.bytes(), "a copy of a state"));
-  char* next = static_cast<char*>(other.buffer_.data());
+  TNL_ASSIGN(DeviceBuffer buffer,
+             DeviceBuffer::allocate(device_, buffer_->bytes(), "a copy of a state"));
+  other.buffer_ = std::make_shared<DeviceBuffer>(std::move(buffer));
+  char* next = static_cast<char*>(other.buffer_->data());
   for (TensorView view : layers_) {
     const TensorView from = view;
     view.data = next;
@@ -71,7 +98,10 @@ void ModelState::copy_sequence(const ModelState& other, std::int64_t from, std::
 }
 
 void ModelState::reset() {
-  device_.backend().zero(buffer_.data(), buffer_.bytes());
+  for (const TensorView& layer : layers_) {
+    device_.backend().zero(layer.data, static_cast<std::size_t>(layer.elements()) *
+                                           static_cast<std::size_t>(dtype_size(layer.dtype)));
+  }
   positions_.assign(positions_.size(), 0);
 }
 

@@ -69,6 +69,7 @@ class Builder:
         self.oracles()
         self.sessions()
         self.tasks()
+        self.prompts()
 
     def good(self):
         line = "the cat sat on the mat, and then it slept.\n"
@@ -320,6 +321,14 @@ class Builder:
         self.write("item-no-json.jsonl", json.dumps(item) + "\n{\n")
         self.write("item-gold.jsonl", json.dumps({**item, "gold": 2}))
         self.write("item-no-choice.jsonl", json.dumps({"context": "x"}))
+
+    def prompts(self):
+        line = json.dumps({"prompt": "x"}) + "\n"
+        self.write("prompts-no-json.jsonl", line + "{\n")
+        self.write("prompts-missing.jsonl", line + "\n" + json.dumps({"seed": 1}))
+        self.write("prompts-type.jsonl", json.dumps({"prompt": 7}))
+        self.write("prompts-seed.jsonl", json.dumps({"prompt": "x", "seed": -1}))
+        self.write("prompts-field.jsonl", json.dumps({"prompt": "x", "max_token": 3}))
 
 
 def checksum(data):

@@ -187,9 +187,9 @@ TEST(Session, RemembersTheLastTokens) {
 }
 
 TEST(Session, RefusesAChunkOfNothing) {
-  const auto session = Session::create(tiny_model(tiny_config(kVocab)), 0);
+  const auto session = Session::create(tiny_model(tiny_config(kVocab)), -1);
   ASSERT_FALSE(session.ok());
-  EXPECT_NE(session.status().message().find("prefill_chunk is 0"), std::string::npos);
+  EXPECT_NE(session.status().message().find("prefill_chunk is -1"), std::string::npos);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "backend/cpu/attention.h"
+#include "backend/cpu/peaks.h"
 #include "backend/cpu/rows.h"
 
 namespace tnl {
@@ -27,6 +28,10 @@ CpuBackend::CpuBackend(const DeviceProperties& properties)
     : properties_(properties),
       kernels_(find_kernels(properties.cpu_target)),
       pool_(properties.threads) {}
+
+Result<double> CpuBackend::read_bandwidth() {
+  return cpu::read_bandwidth(properties_.cpu_target, pool_);
+}
 
 void CpuBackend::copy(const Matrix& from, const Matrix& to) {
   TNL_CHECK(is_f32(from, to.rows, to.cols) && is_f32(to, to.rows, to.cols));

@@ -26,6 +26,8 @@ class CpuBackend : public HostBackend {
   void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
               const Matrix& c) override;
 
+  Result<double> read_bandwidth() override;
+  std::int64_t most_invariant_rows() const override;
   void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
              const Matrix& out) override;
   void embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids, double scale,

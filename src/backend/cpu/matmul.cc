@@ -115,6 +115,10 @@ void CpuBackend::gemv(double alpha, const Matrix& a, const Matrix& b, double bet
   pool_.split(b.rows, kGrainBytes / (b.cols * dtype_size(b.dtype)) + 1, std::ref(piece));
 }
 
+std::int64_t CpuBackend::most_invariant_rows() const {
+  return kGemvRows;
+}
+
 void CpuBackend::matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b,
                         double beta, const Matrix& c) {
   const Product product{form, static_cast<float>(alpha), static_cast<float>(beta), a, b, c};

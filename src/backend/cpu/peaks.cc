@@ -11,7 +11,6 @@
 #include "backend/cpu/simd/attention.h"
 #include "core/buffer.h"
 #include "core/check.h"
-#include "core/rng.h"
 #include "core/try.h"
 
 namespace tnl::cpu {
@@ -64,29 +63,6 @@ Result<double> read_bandwidth(const std::string& target, ThreadPool& pool) {
       sink ^= kernels->read_memory(data + begin * kPiece, (end - begin) * kPiece);
     });
     best = std::max(best, static_cast<double>(kBytes) / seconds_since(start));
-  }
-  return best;
-}
-
-Result<double> matmul_rate(Backend& backend) {
-  constexpr std::int64_t kExtent = 2048;
-  constexpr int kRepeats = 4;
-  constexpr std::int64_t kElements = kExtent * kExtent;
-  TNL_ASSIGN(const Buffer memory,
-             Buffer::allocate(3 * kElements * sizeof(float), "the measurement of products"));
-  float* data = static_cast<float*>(memory.data());
-  Rng rng(1);
-  for (std::int64_t i = 0; i < 2 * kElements; ++i) {
-    data[i] = static_cast<float>(rng.uniform() - 0.5);
-  }
-  const auto matrix = [&](std::int64_t index) {
-    return Matrix::contiguous(data + index * kElements, DType::kF32, kExtent, kExtent);
-  };
-  double best = 0;
-  for (int repeat = 0; repeat < kRepeats; ++repeat) {
-    const auto start = Clock::now();
-    backend.matmul(MatmulForm::kNT, 1.0, matrix(0), matrix(1), 0.0, matrix(2));
-    best = std::max(best, 2.0 * kElements * kExtent / seconds_since(start));
   }
   return best;
 }

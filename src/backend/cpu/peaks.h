@@ -3,7 +3,8 @@
 
 #include <string>
 
-#include "backend/backend.h"
+#include "core/thread_pool.h"
+#include "tnl/status.h"
 
 namespace tnl::cpu {
 
@@ -14,9 +15,5 @@ double multiply_add_peak(const std::string& target, ThreadPool& pool);
 // Bytes/s at which all threads together read memory that no cache holds: the best of several passes
 // over half a gigabyte.
 Result<double> read_bandwidth(const std::string& target, ThreadPool& pool);
-
-// FLOP/s of backend.matmul(), C = A Bᵀ in fp32 with 2048 rows and columns and that depth: the best
-// of several.
-Result<double> matmul_rate(Backend& backend);
 
 }  // namespace tnl::cpu

@@ -42,8 +42,9 @@ int choose_step_columns(const AttentionProblem& problem) {
   // so they are for batches that memory does not bound.
   constexpr std::int64_t kEnoughBlocks = 1024, kEnoughBlocksOfFewest = 512;
   int columns = kMostStepColumns;
+  const std::int64_t sequences = problem.batch_invariant ? 1 : problem.sequences;
   const auto blocks = [&] {
-    return problem.sequences * problem.heads * ((problem.value_dim + columns - 1) / columns);
+    return sequences * problem.heads * ((problem.value_dim + columns - 1) / columns);
   };
   while (columns > kFewestStepColumns) {
     const std::int64_t enough =

@@ -16,6 +16,8 @@ inline constexpr int kMostStepColumns = 128, kFewestStepColumns = 16;
 struct StepTuning {
   bool general = false;          // token by token, by the kernel for everything
   const float* decay = nullptr;  // device, [heads], λ, read when the kernel runs; or log_decay
+  // The kernel may begin to read states while the one before it runs, which writes none.
+  bool dependent = false;
   int columns = 0;  // of V a block: 16, 32, 64, 128; 0: chosen by the size of the batch
 };
 

@@ -18,6 +18,7 @@ class ReferenceBackend final : public HostBackend {
   void zero(void* data, std::size_t bytes) override;
   void matmul(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
               const Matrix& c) override;
+  std::int64_t most_invariant_rows() const override { return std::int64_t{1} << 31; }
   void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
              const Matrix& out) override;
   void embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids, double scale,

@@ -6,62 +6,51 @@
 namespace tnl::TNL_TARGET {
 namespace {
 
-// kRows rows of A with kCols rows of B.
-template <class T, int kRows, int kCols>
-TNL_INLINE void tile(const GemvTask& task, const T* b, std::int64_t row, std::int64_t column) {
+// kRows rows of A with one row of B. Every sum is that of sum() in sweep.h, term by term, so that
+// the bits of a row do not depend on how many there are.
+template <class T, int kRows>
+TNL_INLINE void tile(const GemvTask& task, const T* weights, std::int64_t row,
+                     std::int64_t column) {
+  constexpr int kSums = 4;
   const float* a = task.a + row * task.a_stride;
-  const T* weights = b + column * task.b_stride;
-  Vec sums[kRows][kCols] = {};
-  sweep(task.depth, [&](std::int64_t k, auto lanes) {
-    Vec left[kRows];
+  Vec sums[kRows][kSums] = {};
+  const auto add = [&](int which, std::int64_t k, auto lanes) {
+    const Vec right = lanes.load(weights + k);
 #pragma GCC unroll 4
-    for (int m = 0; m < kRows; ++m) left[m] = lanes.load(a + m * task.a_stride + k);
-#pragma GCC unroll 8
-    for (int n = 0; n < kCols; ++n) {
-      const Vec right = lanes.load(weights + n * task.b_stride + k);
-#pragma GCC unroll 4
-      for (int m = 0; m < kRows; ++m) sums[m][n] += left[m] * right;
+    for (int m = 0; m < kRows; ++m) {
+      sums[m][which] += lanes.load(a + m * task.a_stride + k) * right;
     }
-  });
+  };
+  std::int64_t k = 0;
+  for (; k + kSums * kLanes <= task.depth; k += kSums * kLanes) {
+    add(0, k, WholeLanes{});
+    add(1, k + kLanes, WholeLanes{});
+    add(2, k + 2 * kLanes, WholeLanes{});
+    add(3, k + 3 * kLanes, WholeLanes{});
+  }
+  for (; k + kLanes <= task.depth; k += kLanes) add(0, k, WholeLanes{});
+  if (k < task.depth) add(1, k, PartLanes{task.depth - k});
 #pragma GCC unroll 4
   for (int m = 0; m < kRows; ++m) {
-    float* out = task.c + (row + m) * task.c_stride + column;
-#pragma GCC unroll 8
-    for (int n = 0; n < kCols; ++n) {
-      const float value = task.alpha * reduce_add(sums[m][n]);
-      out[n] = task.beta == 0 ? value : value + task.beta * out[n];
-    }
+    const Vec* s = sums[m];
+    const float value = task.alpha * reduce_add((s[0] + s[1]) + (s[2] + s[3]));
+    float& out = task.c[(row + m) * task.c_stride + column];
+    out = task.beta == 0 ? value : value + task.beta * out;
   }
 }
 
-template <class T, int kCols>
-TNL_INLINE void columns(const GemvTask& task, const T* b, std::int64_t column) {
-  std::int64_t row = 0;
-  for (; row + 4 <= task.a_rows; row += 4) tile<T, 4, kCols>(task, b, row, column);
-  for (; row + 2 <= task.a_rows; row += 2) tile<T, 2, kCols>(task, b, row, column);
-  for (; row < task.a_rows; ++row) tile<T, 1, kCols>(task, b, row, column);
-}
-
-// One row of A: B is read from its first byte to its last, the order memory is fastest in.
-template <class T>
-TNL_INLINE void one_row(const GemvTask& task, const T* b) {
-  for (std::int64_t column = 0; column < task.b_rows; ++column) {
-    const T* weights = b + column * task.b_stride;
-    const float total = sum(task.depth, [&](std::int64_t k, auto lanes) {
-      return lanes.load(task.a + k) * lanes.load(weights + k);
-    });
-    const float value = task.alpha * total;
-    task.c[column] = task.beta == 0 ? value : value + task.beta * task.c[column];
-  }
-}
-
+// B is read from its first byte to its last, the order memory is fastest in.
 template <class T>
 TNL_INLINE void product_rows(const GemvTask& task) {
   const T* b = static_cast<const T*>(task.b);
-  if (task.a_rows == 1) return one_row(task, b);
-  std::int64_t column = 0;
-  for (; column + 4 <= task.b_rows; column += 4) columns<T, 4>(task, b, column);
-  for (; column < task.b_rows; ++column) columns<T, 1>(task, b, column);
+  for (std::int64_t column = 0; column < task.b_rows; ++column, b += task.b_stride) {
+    std::int64_t row = 0;
+    if constexpr (kLanes == 16) {  // 32 registers
+      for (; row + 4 <= task.a_rows; row += 4) tile<T, 4>(task, b, row, column);
+    }
+    for (; row + 2 <= task.a_rows; row += 2) tile<T, 2>(task, b, row, column);
+    for (; row < task.a_rows; ++row) tile<T, 1>(task, b, row, column);
+  }
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "backend/cuda/lightning/kernels.h"
+#include "backend/cuda/ptx/sync.cuh"
 #include "backend/cuda/tile/element.cuh"
 #include "backend/cuda/tile/scalar.cuh"
 #include "core/try.h"
@@ -184,6 +185,8 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
   float* state = p.state + slot * p.stride_sequence + head * p.stride_head + column;
   StateRows<kRows> now;
   now.load(state, p.stride_k, row, step, count);  // under way before anything is waited for
+  ptx::wait_for_previous_grid();
+  ptx::launch_next_grid();
 
   const float decay = p.decay != nullptr ? p.decay[head] : p.decays[blockIdx.y];
   const int tokens = kTokens == 1 ? 1 : p.tokens;
@@ -317,6 +320,22 @@ bool vectors(const AttentionOperand& x, DType dtype) {
          x.stride_token % 4 == 0 && x.stride_head % 4 == 0;
 }
 
+Status launch_step(const StepParams& params, dim3 grid, const Variant& variant, bool dependent,
+                   cudaStream_t stream) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(kThreads);
+  config.dynamicSmemBytes = variant.shared_bytes;
+  config.stream = stream;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &attribute;
+  config.numAttrs = dependent ? 1 : 0;
+  return cuda_status(cudaLaunchKernelEx(&config, variant.function, params),
+                     "launching the attention step");
+}
+
 Status launch_steps(const AttentionProblem& problem, const AttentionStep& step,
                     const StepTuning& tuning, const Variant& variant, cudaStream_t stream) {
   StepParams params{};
@@ -362,8 +381,7 @@ Status launch_steps(const AttentionProblem& problem, const AttentionStep& step,
         params.decays[i] = static_cast<float>(std::exp2(log2_decay(problem.log_decay[h + i])));
       }
       const dim3 grid(blocks, static_cast<unsigned>(heads), static_cast<unsigned>(sequences));
-      variant.function<<<grid, kThreads, variant.shared_bytes, stream>>>(params);
-      TNL_TRY(cuda_status(cudaGetLastError(), "launching the attention step"));
+      TNL_TRY(launch_step(params, grid, variant, tuning.dependent, stream));
     }
   }
   return {};

@@ -1,14 +1,17 @@
-// y = x Wᵀ for a few rows of x: decoding. A warp owns two rows of W and streams them once; x comes
-// from the caches. Floor: the bytes of W.
+// y = x Wᵀ for a few rows of x of any dtype and alignment; what few_rows.cu serves is faster there.
+// A warp owns two rows of W and streams them once for up to four rows of x, which come from the
+// caches. Floor: the bytes of W.
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/ops/ops.h"
 #include "backend/cuda/ops/vector.cuh"
+#include "core/try.h"
 
 namespace tnl::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kColumns = 2;  // rows of W, columns of y, of a warp
+constexpr std::int64_t kRowsAtOnce = 4;
 
 template <class T, class W>
 struct GemvViews {
@@ -80,8 +83,14 @@ auto kernel_for(std::int64_t rows) {
 
 Status gemv(double alpha, const Matrix& a, const Matrix& b, double beta, const Matrix& c,
             cudaStream_t stream) {
-  TNL_CHECK(a.rows <= kMostGemvRows && a.rows == c.rows && b.rows == c.cols && a.cols == b.cols);
+  TNL_CHECK(a.rows == c.rows && b.rows == c.cols && a.cols == b.cols);
   if (c.rows == 0 || c.cols == 0) return {};
+  if (a.rows > kRowsAtOnce) {
+    TNL_TRY(gemv(alpha, a.row_block(0, kRowsAtOnce), b, beta, c.row_block(0, kRowsAtOnce), stream));
+    const std::int64_t left = a.rows - kRowsAtOnce;
+    return gemv(alpha, a.row_block(kRowsAtOnce, left), b, beta, c.row_block(kRowsAtOnce, left),
+                stream);
+  }
   return with_activation_type(a.dtype, [&](auto type) {
     return with_stored_type(b.dtype, [&](auto weight_type) {
       using T = decltype(type);

@@ -53,10 +53,35 @@ Status product_backward(const Matrix& a, const Matrix& b, const Matrix& dy, cons
 Status cross_entropy(const Matrix& logits, const std::int32_t* targets, double d_scale,
                      double* losses, cudaStream_t stream);
 
-// C = alpha A Bᵀ + beta C for at most kMostGemvRows rows of A: bound by reading B, of any dtype.
-inline constexpr std::int64_t kMostGemvRows = 4;
+// Products with at most kMostFewRows rows of A, bound by reading B. A row of the result has the
+// same bits whatever rows come with it.
+inline constexpr std::int64_t kMostFewRows = 32;
+// C = alpha A Bᵀ + beta C, B of any dtype.
 Status gemv(double alpha, const Matrix& a, const Matrix& b, double beta, const Matrix& c,
             cudaStream_t stream);
+
+// The same on tensor cores, and with the steps around it, as backend.h has them. Whether they
+// serve: bf16, rows of x and W in whole vectors, a depth of whole steps.
+bool few_rows(const Matrix& x, const Matrix& weights);
+// How they are launched. Dependent: the kernel may begin to read the weights while the one before
+// it runs, which must not write them.
+struct FewRowsLaunch {
+  cudaStream_t stream = nullptr;
+  bool dependent = false;  // from sm_90 on
+  int multiprocessors = 132;
+};
+// out = alpha A Bᵀ + beta c
+Status few_rows_product(double alpha, const Matrix& a, const Matrix& b, double beta,
+                        const Matrix& c, const Matrix& out, const FewRowsLaunch& launch);
+Status few_rows_norm_product(const Matrix& x, double eps, const Matrix& weights, const Matrix& y,
+                             const FewRowsLaunch& launch);
+// Both of its products. No mask.
+Status few_rows_project(const ProjectArgs& args, const FewRowsLaunch& launch);
+Status few_rows_gate_onto(GateKind kind, const Matrix& o, const Matrix& u, double eps,
+                          const Matrix& weights, const Matrix& residual, const Matrix& out,
+                          const FewRowsLaunch& launch);
+Status few_rows_glu(const Matrix& x, double eps, const Matrix& weights, const Matrix& both,
+                    const Matrix& product, const FewRowsLaunch& launch);
 
 // args.rounded, where given, gets the updated parameters in bf16.
 Status adamw(const AdamWArgs& args, cudaStream_t stream);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "backend/cuda/attention_plan.h"
@@ -36,6 +37,7 @@ CudaBackend::~CudaBackend() {
   free(matmul_workspace_);
   free(scratch_);
   free(flush_);
+  cudaFreeHost(staging_);
   cudaStreamDestroy(stream_);
 }
 
@@ -126,9 +128,21 @@ Status CudaBackend::upload(void* to, const void* from, std::size_t bytes) {
 }
 
 Status CudaBackend::download(void* to, const void* from, std::size_t bytes) {
+  // Into memory that the driver need not pin first: a token's logits come several times as fast.
+  constexpr std::size_t kStagingBytes = std::size_t{4} << 20;
   TNL_TRY(failed_);
   if (bytes == 0) return {};
   TNL_ASSIGN(const cudaStream_t stream, enter());
+  if (bytes <= kStagingBytes) {
+    if (staging_ == nullptr) {
+      TNL_TRY(cuda_status(cudaMallocHost(&staging_, kStagingBytes), "allocating pinned memory"));
+    }
+    TNL_TRY(cuda_status(cudaMemcpyAsync(staging_, from, bytes, cudaMemcpyDeviceToHost, stream),
+                        "copying from the GPU"));
+    TNL_TRY(cuda_status(cudaStreamSynchronize(stream), "copying from the GPU"));
+    std::memcpy(to, staging_, bytes);
+    return {};
+  }
   TNL_TRY(cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
                       "copying from the GPU"));
   return cuda_status(cudaStreamSynchronize(stream), "copying from the GPU");
@@ -143,6 +157,7 @@ Status CudaBackend::synchronize() {
 Status CudaBackend::attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                               void* workspace, Stream stream) {
   TNL_ASSIGN(const cudaStream_t queue, enter(stream));
+  projected_ = false;
   const auto* details = dynamic_cast<const cuda::PlanDetails*>(plan.details.get());
   TNL_CHECK(details != nullptr && problems.size() <= cuda::kMaxCalls);
   std::array<AttentionProblem, cuda::kMaxCalls> kept;
@@ -165,7 +180,12 @@ Status CudaBackend::attention(std::span<const AttentionProblem> problems, const 
 Status CudaBackend::attention_step(const AttentionProblem& problem, const AttentionStep& step,
                                    const std::string& kernel, Stream stream) {
   TNL_ASSIGN(const cudaStream_t queue, enter(stream));
-  return cuda::run_step(problem, step, queue, {.general = kernel == "general"});
+  // project() writes no states, and neither do the slots of the host.
+  const bool dependent = stream.own && std::exchange(projected_, false) &&
+                         step.device_slots == nullptr && step.replay.tokens == 0 &&
+                         properties_.gpu.capability >= 90;
+  return cuda::run_step(problem, step, queue,
+                        {.general = kernel == "general", .dependent = dependent});
 }
 
 namespace {

@@ -13,6 +13,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/ops/matmul.h"
+#include "backend/cuda/ops/ops.h"
 
 namespace tnl {
 
@@ -36,6 +37,8 @@ class CudaBackend final : public Backend {
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
   Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
+  Result<double> read_bandwidth() override;
+  Result<std::unique_ptr<Recording>> record(std::function<Status()> work) override;
 
   std::string choices() const override;
   Result<std::string> adopt_choices(std::string_view text) override;
@@ -46,6 +49,14 @@ class CudaBackend final : public Backend {
               const Matrix& c) override;
   void matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
                    const Matrix& c) override;
+  std::int64_t most_invariant_rows() const override { return cuda::kMostFewRows; }
+  void project(const ProjectArgs& args) override;
+  void gate_onto(GateKind kind, const Matrix& o, const Matrix& u, double eps, const Matrix& gated,
+                 const Matrix& weights, const Matrix& residual, const Matrix& out) override;
+  void norm_glu(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                const Matrix& both, const Matrix& product) override;
+  void norm_matmul(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                   const Matrix& y) override;
   void embed(const Matrix& table, std::span<const std::int32_t> ids, double scale,
              const Matrix& out) override;
   void embed_backward(const Matrix& d_out, std::span<const std::int32_t> ids, double scale,
@@ -86,6 +97,8 @@ class CudaBackend final : public Backend {
   Result<void*> scratch(std::size_t bytes);
   Status product_onto(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c, const Matrix& out, cudaStream_t stream);
+  cuda::FewRowsLaunch few_rows_launch(cudaStream_t stream) const;
+  cuda::FewRowsLaunch overlapping(cudaStream_t stream) const;
   // cuBLASLt, from its first use on.
   Result<cuda::Matmul*> products();
 
@@ -101,7 +114,9 @@ class CudaBackend final : public Backend {
   std::size_t scratch_bytes_ = 0;
   void* matmul_workspace_ = nullptr;
   std::unique_ptr<cuda::Matmul> matmul_;
-  void* flush_ = nullptr;  // of time(), owned
+  void* flush_ = nullptr;    // of time(), owned
+  void* staging_ = nullptr;  // of download(), pinned memory of the host, owned
+  bool projected_ = false;   // the kernel queued last is project()'s: it writes no states
 };
 
 }  // namespace tnl

@@ -18,6 +18,7 @@ using cuda::cuda_status;
 
 template <class Body>
 void CudaBackend::queue(const Body& body) {
+  projected_ = false;
   if (!failed_.ok()) return;
   const Result<cudaStream_t> stream = enter();
   failed_ = stream.ok() ? body(*stream) : stream.status();
@@ -32,6 +33,17 @@ Result<void*> CudaBackend::scratch(std::size_t bytes) {
   TNL_ASSIGN(scratch_, allocate(bytes, "scratch of the GPU's operations"));
   scratch_bytes_ = bytes;
   return scratch_;
+}
+
+cuda::FewRowsLaunch CudaBackend::few_rows_launch(cudaStream_t stream) const {
+  return {.stream = stream, .dependent = false, .multiprocessors = properties_.gpu.multiprocessors};
+}
+
+// The weights of a layer are not what the kernel before writes.
+cuda::FewRowsLaunch CudaBackend::overlapping(cudaStream_t stream) const {
+  cuda::FewRowsLaunch launch = few_rows_launch(stream);
+  launch.dependent = properties_.gpu.capability >= 90;
+  return launch;
 }
 
 Result<cuda::Matmul*> CudaBackend::products() {
@@ -87,10 +99,12 @@ Status CudaBackend::product_onto(MatmulForm form, double alpha, const Matrix& a,
                                  double beta, const Matrix& c, const Matrix& out,
                                  cudaStream_t stream) {
   if (out.rows == 0 || out.cols == 0) return {};
-  const bool few_rows = form == MatmulForm::kNT && a.rows <= cuda::kMostGemvRows &&
-                        c.dtype == a.dtype && c.data == out.data;
   if (a.rows == 0 || a.cols == 0) return cuda::scale(beta, out, stream);
-  if (few_rows) return cuda::gemv(alpha, a, b, beta, out, stream);
+  const bool few = form == MatmulForm::kNT && a.rows <= cuda::kMostFewRows && c.dtype == a.dtype;
+  if (few && cuda::few_rows(a, b)) {
+    return cuda::few_rows_product(alpha, a, b, beta, c, out, few_rows_launch(stream));
+  }
+  if (few && c.data == out.data) return cuda::gemv(alpha, a, b, beta, out, stream);
   TNL_ASSIGN(cuda::Matmul* const matmul, products());
   if (b.dtype == a.dtype) return matmul->run(form, alpha, a, b, beta, c, out, stream);
   const auto bytes = static_cast<std::size_t>(b.rows * b.cols * dtype_size(a.dtype));
@@ -107,12 +121,56 @@ void CudaBackend::matmul(MatmulForm form, double alpha, const Matrix& a, const M
 
 void CudaBackend::matmul_onto(const Matrix& residual, const Matrix& a, const Matrix& b,
                               const Matrix& c) {
-  if (a.rows <= cuda::kMostGemvRows || residual.row_stride != c.row_stride) {
-    Backend::matmul_onto(residual, a, b, c);
-    return;
+  if (cuda::few_rows(a, b)) {
+    return queue([&](cudaStream_t stream) {
+      return cuda::few_rows_product(1, a, b, 1, residual, c, overlapping(stream));
+    });
+  }
+  if (a.rows <= cuda::kMostFewRows || residual.row_stride != c.row_stride) {
+    return Backend::matmul_onto(residual, a, b, c);
   }
   queue([&](cudaStream_t stream) {
     return product_onto(MatmulForm::kNT, 1.0, a, b, 1.0, residual, c, stream);
+  });
+}
+
+void CudaBackend::project(const ProjectArgs& args) {
+  const bool both = !args.gate_low.given() || cuda::few_rows(args.x, args.gate_down);
+  if (!both || !args.split.mask.empty() || !cuda::few_rows(args.x, args.weights)) {
+    return Backend::project(args);
+  }
+  queue([&](cudaStream_t stream) { return cuda::few_rows_project(args, overlapping(stream)); });
+  projected_ = !args.gate_low.given();  // else gate_up's product comes between
+}
+
+void CudaBackend::gate_onto(GateKind kind, const Matrix& o, const Matrix& u, double eps,
+                            const Matrix& gated, const Matrix& weights, const Matrix& residual,
+                            const Matrix& out) {
+  if (!cuda::few_rows(o, weights) || !cuda::few_rows(u, weights)) {
+    return Backend::gate_onto(kind, o, u, eps, gated, weights, residual, out);
+  }
+  queue([&](cudaStream_t stream) {
+    return cuda::few_rows_gate_onto(kind, o, u, eps, weights, residual, out, overlapping(stream));
+  });
+}
+
+void CudaBackend::norm_glu(const Matrix& x, double eps, const Matrix& normed, const Matrix& weights,
+                           const Matrix& both, const Matrix& product) {
+  if (!cuda::few_rows(x, weights)) {
+    return Backend::norm_glu(x, eps, normed, weights, both, product);
+  }
+  queue([&](cudaStream_t stream) {
+    return cuda::few_rows_glu(x, eps, weights, both, product, overlapping(stream));
+  });
+}
+
+void CudaBackend::norm_matmul(const Matrix& x, double eps, const Matrix& normed,
+                              const Matrix& weights, const Matrix& y) {
+  if (!cuda::few_rows(x, weights) || y.dtype != x.dtype) {
+    return Backend::norm_matmul(x, eps, normed, weights, y);
+  }
+  queue([&](cudaStream_t stream) {
+    return cuda::few_rows_norm_product(x, eps, weights, y, overlapping(stream));
   });
 }
 

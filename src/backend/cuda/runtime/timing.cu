@@ -1,12 +1,14 @@
 // How long the GPU takes for something, by its own clock.
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <utility>
 
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/runtime/cuda_backend.h"
+#include "backend/cuda/runtime/graph.h"
 #include "core/try.h"
 
 namespace tnl {
@@ -18,14 +20,29 @@ namespace {
 // Larger than any second-level cache so far, and long enough for the host to queue what is timed.
 constexpr std::size_t kFlushBytes = std::size_t{256} << 20;
 
-__global__ void read_kernel(const uint4* data, std::int64_t count, std::uint32_t* sink) {
+// Four loads of a thread are under way together: enough to reach the memory's limit.
+__global__ void __launch_bounds__(256)
+    read_kernel(const uint4* data, std::int64_t count, std::uint32_t* sink) {
+  constexpr int kLoads = 4;
+  const std::int64_t step = std::int64_t{gridDim.x} * blockDim.x;
   std::uint32_t sum = 0;
   for (std::int64_t i = blockIdx.x * std::int64_t{blockDim.x} + threadIdx.x; i < count;
-       i += std::int64_t{gridDim.x} * blockDim.x) {
-    const uint4 x = data[i];
-    sum |= x.x | x.y | x.z | x.w;
+       i += kLoads * step) {
+    uint4 x[kLoads];
+#pragma unroll
+    for (int at = 0; at < kLoads; ++at) x[at] = data[min(i + at * step, count - 1)];
+#pragma unroll
+    for (int at = 0; at < kLoads; ++at) sum |= x[at].x | x[at].y | x[at].z | x[at].w;
   }
   if (sum != 0) *sink = sum;  // never: the memory holds zeros
+}
+
+Status launch_read(const void* data, std::size_t bytes, void* sink, int multiprocessors,
+                   cudaStream_t stream) {
+  read_kernel<<<8 * multiprocessors, 256, 0, stream>>>(
+      static_cast<const uint4*>(data), static_cast<std::int64_t>(bytes / sizeof(uint4)),
+      static_cast<std::uint32_t*>(sink));
+  return cuda_status(cudaGetLastError(), "reading memory of the GPU");
 }
 
 struct DestroyEvent {
@@ -39,29 +56,6 @@ Result<Event> new_event() {
   return Event(event);
 }
 
-struct DestroyGraph {
-  void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
-};
-using Graph = std::unique_ptr<CUgraphExec_st, DestroyGraph>;
-
-Result<Graph> record(const std::function<Status()>& work, cudaStream_t stream) {
-  TNL_TRY(cuda_status(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal),
-                      "recording a graph"));
-  const Status status = work();
-  cudaGraph_t graph = nullptr;
-  const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
-  TNL_TRY(status);
-  TNL_TRY(cuda_status(ended, "recording a graph"));
-  cudaGraphExec_t executable = nullptr;
-  const cudaError_t made = cudaGraphInstantiate(&executable, graph, 0);
-  cudaGraphDestroy(graph);
-  TNL_TRY(cuda_status(made, "preparing a graph"));
-  Graph result(executable);
-  // Or the first launch would do it, within what is timed.
-  TNL_TRY(cuda_status(cudaGraphUpload(executable, stream), "preparing a graph"));
-  return Result<Graph>(std::move(result));
-}
-
 }  // namespace
 
 Result<double> CudaBackend::time(const std::function<Status()>& work,
@@ -69,18 +63,15 @@ Result<double> CudaBackend::time(const std::function<Status()>& work,
   TNL_ASSIGN(const cudaStream_t stream, enter());
   TNL_ASSIGN(const Event start, new_event());
   TNL_ASSIGN(const Event end, new_event());
-  Graph graph;
+  cuda::Graph graph;
   if (options.graph) {
-    TNL_ASSIGN(graph, record(work, stream));
+    TNL_ASSIGN(graph, cuda::capture_graph(work, stream));
   }
   if (options.cold) {
     if (flush_ == nullptr) {
       TNL_ASSIGN(flush_, allocate(kFlushBytes, "flushing the cache"));
     }
-    read_kernel<<<8 * properties_.gpu.multiprocessors, 256, 0, stream>>>(
-        static_cast<const uint4*>(flush_), kFlushBytes / sizeof(uint4),
-        static_cast<std::uint32_t*>(flush_));
-    TNL_TRY(cuda_status(cudaGetLastError(), "flushing the cache"));
+    TNL_TRY(launch_read(flush_, kFlushBytes, flush_, properties_.gpu.multiprocessors, stream));
   }
   TNL_TRY(cuda_status(cudaEventRecord(start.get(), stream), "recording an event"));
   if (options.graph) {
@@ -94,6 +85,24 @@ Result<double> CudaBackend::time(const std::function<Status()>& work,
   TNL_TRY(
       cuda_status(cudaEventElapsedTime(&milliseconds, start.get(), end.get()), "reading an event"));
   return 1e-3 * milliseconds;
+}
+
+Result<double> CudaBackend::read_bandwidth() {
+  constexpr std::size_t kBytes = std::size_t{1} << 30;
+  constexpr int kPasses = 8;
+  TNL_ASSIGN(void* const data, allocate(kBytes, "the measurement of bandwidth"));
+  double best = 0;
+  Status status;
+  for (int pass = 0; pass < kPasses && status.ok(); ++pass) {
+    const Result<double> seconds = time(
+        [&] { return launch_read(data, kBytes, data, properties_.gpu.multiprocessors, stream_); },
+        {});
+    status = seconds.status();
+    if (status.ok()) best = std::max(best, static_cast<double>(kBytes) / *seconds);
+  }
+  free(data);
+  TNL_TRY(status);
+  return best;
 }
 
 }  // namespace tnl

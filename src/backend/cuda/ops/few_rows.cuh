@@ -1,0 +1,313 @@
+// y = x Wᵀ for a few rows of x, bf16, with the steps before and after it fused in: decoding. The
+// floor is the bytes of W, so every kernel here is arranged around streaming W
+// (docs/kernels/decode.md).
+//
+// A tile is 16 rows of W, an A operand of mma; the warps of a block split the depth between them.
+// The rows of x are B operands, 8 a tile. Where a sum is cut depends on the depth alone: a row of y
+// has the same bits whatever rows come with it.
+//
+// What comes before the product is done to x on its way into registers, except for the norm: its
+// factor is one number a row, known when all of x has passed by, and multiplies the result.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+#include "backend/cuda/ops/activation.cuh"
+#include "backend/cuda/ops/rotation.cuh"
+#include "backend/cuda/ops/vector.cuh"
+#include "backend/cuda/ptx/mma.cuh"
+#include "backend/cuda/ptx/sync.cuh"
+
+namespace tnl::cuda {
+
+using bf16 = __nv_bfloat16;
+
+inline constexpr int kStepDepth = 32;  // of two products: 8 elements, 16 bytes, a lane
+inline constexpr int kTileRows = 8;    // rows of x in a tile
+
+struct FewRows {
+  const bf16* w;
+  std::int64_t w_stride;
+  std::int64_t second_half;    // rows of W from a tile's first eight to its second eight
+  std::int64_t block_columns;  // from tile to tile
+  std::int64_t columns;        // of the first eight rows: [0, columns)
+  std::int64_t w_rows;
+  std::int32_t tiles;        // of 16 rows of W
+  std::int32_t rows, steps;  // of x; of the depth
+};
+
+__device__ __forceinline__ float2 unpack(std::uint32_t two) {
+  return make_float2(__uint_as_float(two << 16), __uint_as_float(two & 0xffff0000u));
+}
+__device__ __forceinline__ std::uint32_t pack(float low, float high) {
+  const __nv_bfloat162 two = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const std::uint32_t&>(two);
+}
+__device__ __forceinline__ void add_squares(float& sum, uint4 x) {
+  for (const std::uint32_t two : {x.x, x.y, x.z, x.w}) {
+    const float2 y = unpack(two);
+    sum = fmaf(y.x, y.x, fmaf(y.y, y.y, sum));
+  }
+}
+
+struct PlainInput {
+  View<const bf16> x;
+  static constexpr bool kNormed = false;
+  __device__ __forceinline__ uint4 load(std::int64_t row, std::int64_t at, float&) const {
+    return *reinterpret_cast<const uint4*>(x.row(row) + at);
+  }
+};
+
+struct NormInput {
+  View<const bf16> x;
+  float eps;
+  static constexpr bool kNormed = true;
+  __device__ __forceinline__ uint4 load(std::int64_t row, std::int64_t at, float& squares) const {
+    const uint4 values = *reinterpret_cast<const uint4*>(x.row(row) + at);
+    add_squares(squares, values);
+    return values;
+  }
+};
+
+// gate(u) o, the norm that of o.
+template <bool kSigmoid>
+struct GateInput {
+  View<const bf16> o, u;
+  float eps;
+  static constexpr bool kNormed = true;
+  static __device__ __forceinline__ std::uint32_t gated(std::uint32_t o, std::uint32_t u) {
+    const float2 x = unpack(o), y = unpack(u);
+    if constexpr (kSigmoid) return pack(x.x * sigmoid(y.x).value, x.y * sigmoid(y.y).value);
+    return pack(x.x * y.x, x.y * y.y);
+  }
+  __device__ __forceinline__ uint4 load(std::int64_t row, std::int64_t at, float& squares) const {
+    const uint4 x = *reinterpret_cast<const uint4*>(o.row(row) + at);
+    const uint4 y = *reinterpret_cast<const uint4*>(u.row(row) + at);
+    add_squares(squares, x);
+    return make_uint4(gated(x.x, y.x), gated(x.y, y.y), gated(x.z, y.z), gated(x.w, y.w));
+  }
+};
+
+// y = alpha a + beta r; r may be y.
+struct PlainOutput {
+  View<bf16> y;
+  View<const bf16> r;
+  float alpha, beta;
+  __device__ __forceinline__ void put(std::int64_t row, std::int64_t column, float a) const {
+    float value = alpha * a;
+    if (beta != 0.f) value = fmaf(beta, to_float(r.row(row)[column]), value);
+    from_float(value, y.row(row)[column]);
+  }
+  __device__ __forceinline__ void put_both(std::int64_t row, std::int64_t first, float a,
+                                           std::int64_t second, float b, bool has_second) const {
+    put(row, first, a);
+    if (has_second) put(row, second, b);
+  }
+};
+
+// The fused projection and what split() makes of it.
+struct SplitOutput {
+  View<bf16> projection, q, k, v;  // v without data: it is the projection's own third block
+  const void* theta;
+  DType theta_dtype;
+  const std::int64_t* positions;
+  std::int64_t width, head_dim;
+  bool silu_qk, silu_v;
+
+  __device__ __forceinline__ void put(std::int64_t row, std::int64_t column, float a) const {
+    bf16& raw = projection.row(row)[column];
+    from_float(a, raw);
+    if (column >= 3 * width) return;
+    const std::int64_t block = column / width, at = column - block * width;
+    const float y = to_float(raw);  // as split() would read it
+    const float x = (block == 2 ? silu_v : silu_qk) ? silu(y) : y;
+    if (block == 2) {
+      if (v.data != nullptr) from_float(x, v.row(row)[at]);
+      return;
+    }
+    bf16* const to = (block == 0 ? q : k).row(row);
+    if (theta == nullptr) return from_float(x, to[at]);
+    const double angle = stored_value(theta, theta_dtype, at);
+    const SineCosine wave = sine_cosine(angle * static_cast<double>(positions[row]));
+    const std::int64_t rotated = rotated_column(at, head_dim);
+    from_float(x * wave.cosine, to[rotated]);
+    from_float(x * wave.sine, to[rotated + head_dim]);
+  }
+  __device__ __forceinline__ void put_both(std::int64_t row, std::int64_t first, float a,
+                                           std::int64_t second, float b, bool has_second) const {
+    put(row, first, a);
+    if (has_second) put(row, second, b);
+  }
+};
+
+// The two halves of a GLU and their product.
+struct ProductOutput {
+  View<bf16> both, product;
+  __device__ __forceinline__ void put_both(std::int64_t row, std::int64_t first, float a,
+                                           std::int64_t second, float b, bool) const {
+    bf16 *const left = both.row(row) + first, *const right = both.row(row) + second;
+    from_float(a, *left);
+    from_float(b, *right);
+    if (product.data == nullptr) return;
+    from_float(to_float(*left) * to_float(*right), product.row(row)[first]);
+  }
+};
+
+// Partial sums of a block's warps.
+template <int kTiles, int kWarps>
+struct PartialSums {
+  float sums[kWarps][4 * kTiles][32];
+  float squares[kWarps][kTileRows * kTiles];
+
+  // Adds up what the warps have for row `row` of the block, in their order.
+  __device__ __forceinline__ float sum(int row, int column, bool second) const {
+    const int lane = 4 * column + row % kTileRows / 2;
+    const int at = 4 * (row / kTileRows) + row % 2 + (second ? 2 : 0);
+    float total = 0.f;
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) total += sums[warp][at][lane];
+    return total;
+  }
+  __device__ __forceinline__ float norm(int row, std::int64_t depth, float eps) const {
+    float total = 0.f;
+#pragma unroll
+    for (int warp = 0; warp < kWarps; ++warp) total += squares[warp][row];
+    return 1.f / sqrtf(total / static_cast<float>(depth) + eps);
+  }
+};
+
+// What a warp reads of W: its part of the depth of one tile after the other, a step at a time. A
+// lane copies the 16 bytes of either half that it will need itself into its own place of a ring in
+// shared memory, so that nobody has to wait for anybody.
+template <int kAhead>
+class WeightStream {
+ public:
+  __device__ __forceinline__ WeightStream(const FewRows& p, uint4* ring, int begin, int end)
+      : p_(p), ring_(ring + threadIdx.x % 32), begin_(begin), end_(end), step_(begin) {
+    tile_ = blockIdx.x;
+    find_rows();
+    for (int i = 0; i < kAhead; ++i) fetch(i);
+  }
+
+  // The next step's halves, once they are there.
+  __device__ __forceinline__ void wait(uint4& upper, uint4& lower) const {
+    ptx::copy_async_wait<kAhead - 1>();
+    upper = ring_[64 * slot_];
+    lower = ring_[64 * slot_ + 32];
+  }
+  // They are used: their place gets what comes kAhead steps later.
+  __device__ __forceinline__ void advance() {
+    fetch(slot_);
+    slot_ = slot_ + 1 == kAhead ? 0 : slot_ + 1;
+  }
+
+ private:
+  __device__ __forceinline__ void find_rows() {
+    const int lane = threadIdx.x % 32;
+    const std::int64_t first = std::int64_t{tile_} * p_.block_columns + lane / 4;
+    const auto row = [&](std::int64_t r) {
+      return p_.w + min(r, p_.w_rows - 1) * p_.w_stride + 8 * (lane % 4);
+    };
+    upper_ = row(first);
+    lower_ = row(first + p_.second_half);
+  }
+  __device__ __forceinline__ void fetch(int slot) {
+    if (tile_ < p_.tiles && step_ < end_) {
+      const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(ring_ + 64 * slot));
+      ptx::copy_async(to, upper_ + kStepDepth * step_, 16);
+      ptx::copy_async(to + 32 * sizeof(uint4), lower_ + kStepDepth * step_, 16);
+      if (++step_ == end_) {
+        step_ = begin_;
+        tile_ += gridDim.x;
+        find_rows();
+      }
+    }
+    ptx::copy_async_commit();
+  }
+
+  const FewRows& p_;
+  uint4* ring_;  // [kAhead][upper, lower][32]
+  const bf16 *upper_, *lower_;
+  int begin_, end_, step_, tile_, slot_ = 0;
+};
+
+template <int kTiles, int kWarps, int kAhead>
+inline constexpr int kSharedBytes = kWarps* kAhead * 64 * static_cast<int>(sizeof(uint4)) +
+                                    2 * static_cast<int>(sizeof(PartialSums<kTiles, kWarps>));
+
+// A block takes every gridDim.x-th tile. Each warp has kAhead steps of W under way, across the end
+// of a tile too, and from before the kernel in front of this one has ended: memory is never idle
+// while sums are added up or the next kernel begins.
+template <class Input, class Output, int kTiles, int kWarps, int kAhead>
+__global__ void __launch_bounds__(32 * kWarps, 1)
+    few_rows_kernel(const FewRows p, const Input input, const Output output) {
+  extern __shared__ uint4 rings[];
+  // Two, so that one barrier a tile is enough.
+  auto* const shared = reinterpret_cast<PartialSums<kTiles, kWarps>*>(rings + kWarps * kAhead * 64);
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int group = lane / 4, quad = lane % 4;
+  const int first_row = blockIdx.y * (kTileRows * kTiles);
+  const int share = (p.steps + kWarps - 1) / kWarps;
+  const int begin = min(warp * share, p.steps), end = min(begin + share, p.steps);
+
+  WeightStream<kAhead> stream(p, rings + warp * kAhead * 64, begin, end);
+  ptx::wait_for_previous_grid();
+  ptx::launch_next_grid();
+
+  int rows[kTiles];
+#pragma unroll
+  for (int t = 0; t < kTiles; ++t) {  // rows that are not there read one that is
+    rows[t] = min(first_row + t * kTileRows + group, p.rows - 1);
+  }
+  int parity = 0;
+  for (int tile = blockIdx.x; tile < p.tiles; tile += gridDim.x, parity ^= 1) {
+    float sums[kTiles][4] = {}, squares[kTiles] = {};
+#pragma unroll 2
+    for (int step = begin; step < end; ++step) {
+      uint4 x[kTiles];
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        x[t] = input.load(rows[t], kStepDepth * step + 8 * quad, squares[t]);
+      }
+      uint4 a, b;
+      stream.wait(a, b);
+#pragma unroll
+      for (int t = 0; t < kTiles; ++t) {
+        ptx::mma(bf16(), sums[t], {a.x, b.x, a.y, b.y}, x[t].x, x[t].y);
+        ptx::mma(bf16(), sums[t], {a.z, b.z, a.w, b.w}, x[t].z, x[t].w);
+      }
+      stream.advance();
+    }
+
+    PartialSums<kTiles, kWarps>& partial = shared[parity];
+#pragma unroll
+    for (int t = 0; t < kTiles; ++t) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) partial.sums[warp][4 * t + c][lane] = sums[t][c];
+      if constexpr (Input::kNormed) {
+        float sum = squares[t];
+        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+        if (quad == 0) partial.squares[warp][t * kTileRows + group] = sum;
+      }
+    }
+    __syncthreads();
+    const std::int64_t first_column = std::int64_t{tile} * p.block_columns;
+    for (int i = threadIdx.x; i < 8 * kTileRows * kTiles; i += 32 * kWarps) {
+      const int row = i / 8, column = i % 8;
+      if (first_row + row >= p.rows || first_column + column >= p.columns) continue;
+      float a = partial.sum(row, column, false), b = partial.sum(row, column, true);
+      if constexpr (Input::kNormed) {
+        const float r = partial.norm(row, std::int64_t{kStepDepth} * p.steps, input.eps);
+        a *= r;
+        b *= r;
+      }
+      const std::int64_t first = first_column + column, second = first + p.second_half;
+      output.put_both(first_row + row, first, a, second, b, second < p.w_rows);
+    }
+  }
+}
+
+}  // namespace tnl::cuda
