@@ -35,7 +35,7 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
     case Kernel::kSweep256Single:
       return {1.52e-6, 1.97e-6, 2.43e-6};
     case Kernel::kSweep64Pair:
-      return {0.51e-6, 0.54e-6, 0.77e-6};
+      return {0.50e-6, 0.53e-6, 0.77e-6};
     default:
       return {};
   }
@@ -58,14 +58,15 @@ double modelled(Kernel kernel, Split split, const SweepShape& shape, int capabil
 }
 
 // What a kernel that waits for memory reaches of a copy's bandwidth, measured likewise.
-double bandwidth_share(Kernel kernel, bool beside, bool scattered) {
+double bandwidth_share(Kernel kernel, bool beside, Segments segments) {
   switch (kernel) {
     case Kernel::kSweep64:
       return beside ? 0.965 : 1.0;
     case Kernel::kSweep64Single:
-      return scattered ? 0.93 : 0.96;
+      return segments == Segments::kPlain ? 0.945 : 0.92;
     case Kernel::kSweep64Pair:
-      return scattered ? 0.94 : 0.985;
+      // Runs that warm up lie apart: neighbouring rows are not read together.
+      return segments == Segments::kPlain ? 0.985 : segments == Segments::kCarry ? 0.96 : 0.945;
     case Kernel::kSweep256Single:
       return 0.95;
     case Kernel::kSweep128Single:
@@ -77,7 +78,7 @@ double bandwidth_share(Kernel kernel, bool beside, bool scattered) {
 
 // Of a block: until its first chunk is there. A cluster's blocks wait for one another.
 double start_seconds(Kernel kernel) {
-  return kernel == Kernel::kSweep64Pair ? 2.5e-6 : 1.5e-6;
+  return kernel == Kernel::kSweep64Pair ? 3.0e-6 : 1.5e-6;
 }
 
 }  // namespace
@@ -105,15 +106,15 @@ double CostModel::product_seconds(bool beside) const {
                                 : measured(kernel_, beside).of(split_);
 }
 
-double CostModel::chunk_seconds(std::size_t items, bool scattered, bool drifts) const {
+double CostModel::chunk_seconds(std::size_t items, Segments segments, bool drifts) const {
   const bool beside = items > static_cast<std::size_t>(items_alone());
   const double memory = static_cast<double>(items) * bytes_per_chunk_ /
-                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside, scattered) *
+                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside, segments) *
                          (drifts ? kDriftShare : 1.0));
   return std::max(product_seconds(beside), memory);
 }
 
-double CostModel::seconds(std::span<const double> chunks, bool scattered) const {
+double CostModel::seconds(std::span<const double> chunks, Segments segments) const {
   if (chunks.empty()) return 0;
   const double start = start_seconds(kernel_) / product_seconds(false);
   // When each place falls idle for good, in chunks.
@@ -136,7 +137,7 @@ double CostModel::seconds(std::span<const double> chunks, bool scattered) const 
   const bool drifts = kernel_ != Kernel::kSweep64Pair && blocks_per_item_ > 1 &&
                       chunks.size() > kDriftWaves * places;
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, scattered, drifts);
+    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, segments, drifts);
     at = ends[i];
   }
   return seconds;

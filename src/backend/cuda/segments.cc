@@ -76,11 +76,11 @@ void sort_by_cost(std::vector<WorkItem>& items) {
                    [](const WorkItem& a, const WorkItem& b) { return cost(a) > cost(b); });
 }
 
-double seconds(const std::vector<WorkItem>& items, const CostModel& model, bool scattered = false) {
+double seconds(const std::vector<WorkItem>& items, const CostModel& model, Segments segments) {
   std::vector<double> costs;
   costs.reserve(items.size());
   for (const WorkItem& item : items) costs.push_back(cost(item));
-  return model.seconds(costs, scattered);
+  return model.seconds(costs, segments);
 }
 
 // What the ways of cutting have in common.
@@ -101,7 +101,7 @@ struct Cutter {
     }
     launch.uniform = problems[launch.calls[0]].cu_seqlens.empty();
     if (!launch.uniform) sort_by_cost(launch.main);
-    launch.estimated_seconds = seconds(launch.main, model);
+    launch.estimated_seconds = seconds(launch.main, model, launch.segments);
   }
 
   void warm(std::int64_t runs, LaunchPlan& launch) const;
@@ -172,7 +172,7 @@ void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
     }
   }
   sort_by_cost(launch.main);
-  launch.estimated_seconds = seconds(launch.main, model, true);
+  launch.estimated_seconds = seconds(launch.main, model, launch.segments);
 }
 
 // Runs of one length. The state pass reads the end of each run but the last, as far as it matters;
@@ -206,7 +206,8 @@ void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
   }
   sort_by_cost(launch.main);
   sort_by_cost(launch.state_pass);
-  launch.estimated_seconds = seconds(launch.main, model) + seconds(launch.state_pass, pass_model);
+  launch.estimated_seconds = seconds(launch.main, model, launch.segments) +
+                             seconds(launch.state_pass, pass_model, launch.segments);
   if (launch.slots > 0) {
     launch.estimated_seconds +=
         CostModel::kLaunchSeconds +
@@ -279,7 +280,9 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
     if (options.runs > 0) {
       counts.push_back(options.runs);
     } else {
-      for (std::int64_t share = 1; share <= 4; ++share) {
+      // Runs of pairs that follow one another cost more than the model knows.
+      const std::int64_t most = launch.turns > 1 ? 3 : 4;
+      for (std::int64_t share = 1; share <= most; ++share) {
         const std::int64_t runs = share * model.items_alone();
         if (runs > static_cast<std::int64_t>(chains.size())) counts.push_back(runs);
       }
@@ -294,6 +297,12 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
         consider(std::move(candidate));
       }
       if (forced != "warm") consider_carry(cutter.carry_length(runs, launch.turns));
+    }
+    // With a run less a chain less is read twice, and two multiprocessors a run can keep up.
+    const auto chain_count = static_cast<std::int64_t>(chains.size());
+    const std::int64_t fewer = (model.items_alone() / chain_count - 1) * chain_count;
+    if (launch.turns > 1 && options.runs == 0 && forced != "warm" && fewer > chain_count) {
+      consider_carry(cutter.carry_length(fewer, launch.turns));
     }
   }
   launch = std::move(best);
