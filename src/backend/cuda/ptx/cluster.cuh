@@ -8,9 +8,7 @@ namespace tnl::cuda::ptx {
 
 // All threads of all blocks of the cluster.
 __device__ __forceinline__ void cluster_sync() {
-  asm volatile(
-      "barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::
-          : "memory");
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 
 // Arrives at the barrier that lies at the same place in block `rank` of the cluster.
@@ -24,9 +22,8 @@ __device__ __forceinline__ void mbarrier_arrive_at(std::uint32_t barrier, std::u
 
 // As tma_load_elected, to the same place in each block of `mask`, completing on its own barrier.
 __device__ __forceinline__ void tma_multicast_elected(std::uint32_t destination,
-                                                      const CUtensorMap* map,
-                                                      std::uint32_t barrier, TileOrigin at,
-                                                      std::uint16_t mask) {
+                                                      const CUtensorMap* map, std::uint32_t barrier,
+                                                      TileOrigin at, std::uint16_t mask) {
   asm volatile(
       "{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\n"
       "@p cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes"
