@@ -134,7 +134,8 @@ double CostModel::seconds(std::span<const double> chunks, Segments segments) con
   }
   std::sort(ends.begin(), ends.end());
   double seconds = kLaunchSeconds, at = 0;
-  const bool drifts = blocks_per_item_ > 1 && chunks.size() > kDriftWaves * places;
+  const bool drifts = kernel_ != Kernel::kSweep64Pair && blocks_per_item_ > 1 &&
+                      chunks.size() > kDriftWaves * places;
   for (std::size_t i = 0; i < ends.size(); ++i) {
     if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, segments, drifts);
     at = ends[i];

@@ -184,10 +184,10 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep128Single>(split);
     case Kernel::kSweep256Single:
       return shape_of<Sweep256Single>(split);
-    case Kernel::kChunk128:
-      return shape_of<Chunk128>(split);
     case Kernel::kSweep64Pair:
       return shape_of<Sweep64Pair>(split);
+    case Kernel::kChunk128:
+      return shape_of<Chunk128>(split);
     case Kernel::kMma64:
       return shape_of<Mma64>(split);
     case Kernel::kMma128:
@@ -242,10 +242,10 @@ const char* kernel_name(Kernel kernel) {
       return "sweep128-single";
     case Kernel::kSweep256Single:
       return "sweep256-single";
-    case Kernel::kChunk128:
-      return "chunk128";
     case Kernel::kSweep64Pair:
       return "sweep64-pair";
+    case Kernel::kChunk128:
+      return "chunk128";
     case Kernel::kMma64:
       return "mma64";
     case Kernel::kMma128:

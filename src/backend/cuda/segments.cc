@@ -244,12 +244,12 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
   // blocks a multiprocessor drift apart and do not.
   if (launch.calls.size() == 3 && launch.kernel != Kernel::kSweep64) bytes *= 5.0 / 6.0;
   const CostModel model(launch.kernel, launch.split, limits, launch.blocks_per_item, bytes);
-  const double bits =
-      options.horizon_bits > 0 ? options.horizon_bits : horizon_bits(first.dtype, launch.split);
-  const std::vector<Chain> chains = chains_of(problems, launch, bits);
   // No outputs, no turns: that pass runs as the single kernel does.
   const CostModel pass_model(launch.turns > 1 ? Kernel::kSweep64Single : launch.kernel,
                              launch.split, limits, launch.blocks_per_item / launch.turns, bytes);
+  const double bits =
+      options.horizon_bits > 0 ? options.horizon_bits : horizon_bits(first.dtype, launch.split);
+  const std::vector<Chain> chains = chains_of(problems, launch, bits);
   const Cutter cutter{problems, chains, model, pass_model, limits};
   const std::string& forced = options.segments;
   const LaunchPlan empty = launch;

@@ -30,10 +30,10 @@ SweepFunction sweep_function(Kernel kernel, DType dtype, Split split) {
       return sweep128_single_function(dtype, split);
     case Kernel::kSweep256Single:
       return sweep256_single_function(dtype, split);
-    case Kernel::kChunk128:
-      return chunk128_function(dtype, split);
     case Kernel::kSweep64Pair:
       return sweep64_pair_function(dtype, split);
+    case Kernel::kChunk128:
+      return chunk128_function(dtype, split);
     default:
       break;
   }
