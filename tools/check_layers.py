@@ -33,6 +33,7 @@ PUBLIC_HEADERS = {
     "model": "model",
     "train": "train",
     "session": "infer",
+    "batch": "infer",
 }
 
 SOURCES = {".h", ".cc", ".cu", ".cuh", ".inc"}

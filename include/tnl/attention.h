@@ -81,8 +81,8 @@ struct AttentionStepArgs {
   // slot skips its sequence, whose part of o is left as it is: the padding of a batch of one size.
   // Values past the pool are refused on the CPU; on a GPU nobody looks at them.
   TensorView device_slots;
-  AttentionDraft draft;    // enters the states first; not given: none
-  bool keep_state = true;  // false: the tokens of q, k, v leave outputs only
+  AttentionDraft draft;          // enters the states first; not given: none
+  bool keep_state = true;        // false: the tokens of q, k, v leave outputs only
   bool batch_invariant = false;  // the bits of a sequence do not depend on what shares its batch
 };
 

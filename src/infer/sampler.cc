@@ -52,69 +52,101 @@ void Sampler::accept(std::int32_t id) {
 }
 
 Result<std::int32_t> Sampler::sample(std::span<const float> logits) {
-  TNL_TRY(read(logits));
-  penalise();
-  if (options_.temperature == 0) return most_likely();
-  if (filters()) filter();
+  TNL_TRY(check(logits));
+  const bool penalised = options_.repetition_penalty != 1;
+  std::vector<std::int32_t> seen;
+  if (penalised) {
+    seen.assign(window_.begin(), window_.end());
+    std::sort(seen.begin(), seen.end());
+    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+  }
+  const auto count = static_cast<std::int64_t>(logits.size());
+  const std::int64_t limit = options_.temperature == 0                      ? 1
+                             : options_.top_k > 0 && options_.top_k < count ? options_.top_k
+                                                                            : count;
+  if (limit < count) {
+    read_likeliest(logits, seen, static_cast<std::size_t>(limit));
+  } else {
+    read_all(logits, seen);
+  }
+  if (options_.temperature == 0) return candidates_.front().id;
+  if (options_.top_p < 1 || options_.min_p > 0) filter();
   return draw();
 }
 
-Status Sampler::read(std::span<const float> logits) {
+Status Sampler::check(std::span<const float> logits) const {
   if (logits.empty()) return invalid_argument("there are no logits to sample from");
-  candidates_.resize(logits.size());
-  bool finite = false;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    if (std::isnan(logits[i]) || logits[i] == HUGE_VALF) {
-      return invalid_argument(
-          fmt::format("the logit of id {} is {}: the model's parameters or its input are broken", i,
-                      logits[i]));
-    }
-    finite = finite || logits[i] != -HUGE_VALF;
-    candidates_[i] = {logits[i], static_cast<std::int32_t>(i)};
+  bool broken = false, finite = false;  // without a branch: a vocabulary is large
+  for (const float logit : logits) {
+    broken |= !(logit < HUGE_VALF);
+    finite |= logit > -HUGE_VALF;
+  }
+  for (std::size_t i = 0; broken && i < logits.size(); ++i) {
+    if (logits[i] < HUGE_VALF) continue;
+    return invalid_argument(fmt::format(
+        "the logit of id {} is {}: the model's parameters or its input are broken", i, logits[i]));
   }
   if (!finite) return invalid_argument("all logits are -infinity: there is no token to draw");
   return {};
 }
 
-void Sampler::penalise() {
-  if (options_.repetition_penalty == 1) return;
-  std::vector<std::int32_t> seen(window_.begin(), window_.end());
-  std::sort(seen.begin(), seen.end());
-  seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+double Sampler::penalise(double logit) const {
+  return logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+}
+
+void Sampler::read_all(std::span<const float> logits, std::span<const std::int32_t> seen) {
+  candidates_.resize(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    candidates_[i] = {logits[i], static_cast<std::int32_t>(i)};
+  }
   for (const std::int32_t id : seen) {
-    if (id < 0 || id >= static_cast<std::int64_t>(candidates_.size())) continue;  // cannot be drawn
-    double& logit = candidates_[id].logit;
-    logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
+    if (id < 0 || id >= static_cast<std::int64_t>(logits.size())) continue;  // cannot be drawn
+    candidates_[id].logit = penalise(logits[id]);
   }
 }
 
-std::int32_t Sampler::most_likely() const {
-  const auto best =
-      std::max_element(candidates_.begin(), candidates_.end(),
-                       [](const Candidate& a, const Candidate& b) { return a.logit < b.logit; });
-  return best->id;  // of equals max_element returns the first
+// One look at every logit, against the least likely of a heap: hardly any of a large vocabulary
+// gets into it.
+void Sampler::read_likeliest(std::span<const float> logits, std::span<const std::int32_t> seen,
+                             std::size_t count) {
+  const auto above = [](const Candidate& a, const Candidate& b) { return less_likely(b, a); };
+  candidates_.clear();
+  const auto offer = [&](const Candidate& candidate) {
+    if (candidates_.size() == count) {
+      if (!less_likely(candidates_.front(), candidate)) return;
+      std::pop_heap(candidates_.begin(), candidates_.end(), above);
+      candidates_.pop_back();
+    }
+    candidates_.push_back(candidate);
+    std::push_heap(candidates_.begin(), candidates_.end(), above);
+  };
+  const auto size = static_cast<std::int64_t>(logits.size());
+  std::int64_t next = 0;  // first id that has not been looked at
+  const auto offer_up_to = [&](std::int64_t end) {
+    for (; next < end; ++next) {
+      const float logit = logits[static_cast<std::size_t>(next)];
+      if (candidates_.size() == count && logit < candidates_.front().logit) continue;
+      offer({logit, static_cast<std::int32_t>(next)});
+    }
+  };
+  for (const std::int32_t id : seen) {
+    if (id < 0 || id >= size) continue;  // cannot be drawn
+    offer_up_to(id);
+    offer({penalise(logits[static_cast<std::size_t>(id)]), id});
+    next = id + 1;
+  }
+  offer_up_to(size);
 }
 
-bool Sampler::filters() const {
-  const bool top_k =
-      options_.top_k > 0 && options_.top_k < static_cast<std::int64_t>(candidates_.size());
-  return top_k || options_.top_p < 1 || options_.min_p > 0;
+// Of equals the one with the higher id is the less likely.
+bool Sampler::less_likely(const Candidate& a, const Candidate& b) {
+  return a.logit != b.logit ? a.logit < b.logit : a.id > b.id;
 }
 
 // Takes candidates from a heap, likeliest first, until a filter says stop: what is kept gets
-// sorted, the rest of the vocabulary does not.
+// sorted, the rest does not.
 void Sampler::filter() {
-  const auto below = [](const Candidate& a, const Candidate& b) {
-    return a.logit != b.logit ? a.logit < b.logit : a.id > b.id;
-  };
-  std::size_t limit = candidates_.size();
-  if (options_.top_k > 0 && options_.top_k < static_cast<std::int64_t>(limit)) {
-    limit = static_cast<std::size_t>(options_.top_k);
-    std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(limit),
-                     candidates_.end(), [&](const auto& a, const auto& b) { return below(b, a); });
-    candidates_.resize(limit);
-  }
-  std::make_heap(candidates_.begin(), candidates_.end(), below);
+  std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
   const double top = candidates_.front().logit;
   double total = 0;
   for (const Candidate& candidate : candidates_) total += std::exp(candidate.logit - top);
@@ -127,7 +159,7 @@ void Sampler::filter() {
   while (end != candidates_.begin()) {
     const double weight = std::exp(candidates_.front().logit - top);
     if (weight < options_.min_p) break;
-    std::pop_heap(candidates_.begin(), end--, below);
+    std::pop_heap(candidates_.begin(), end--, less_likely);
     taken += weight;
     if (options_.top_p < 1 && taken >= options_.top_p * total) break;
   }

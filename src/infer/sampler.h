@@ -40,10 +40,14 @@ class Sampler {
   };
   explicit Sampler(const SamplerOptions& options) : options_(options), rng_(options.seed) {}
 
-  Status read(std::span<const float> logits);
-  void penalise();
-  std::int32_t most_likely() const;
-  bool filters() const;
+  Status check(std::span<const float> logits) const;
+  double penalise(double logit) const;
+  // Into candidates_, with the penalty for what was seen: all of them, or the `count` likeliest in
+  // any order.
+  void read_all(std::span<const float> logits, std::span<const std::int32_t> seen);
+  void read_likeliest(std::span<const float> logits, std::span<const std::int32_t> seen,
+                      std::size_t count);
+  static bool less_likely(const Candidate& a, const Candidate& b);
   void filter();
   std::int32_t draw();
 
