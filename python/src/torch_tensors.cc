@@ -55,7 +55,8 @@ constexpr DTypeName kDTypes[] = {
 // What is looked up once in torch. It lives as long as the process.
 struct Torch {
   nb::object tensor_type, parameter_type, host_copy;
-  nb::object empty, empty_like, contiguous_format;
+  nb::object empty, empty_like, zeros_like, contiguous_format;
+  nb::object autocast, grad_enabled, forward_mode, current_level;
   nb::object dispatch_modes, transforms, threads;
   nb::object raw_stream, get_gpu, set_gpu;  // None in a build for the CPU alone
   std::array<nb::object, std::size(kDTypes)> dtypes;
@@ -283,6 +284,10 @@ void connect_torch(nb::module_ module, nb::object host_copy, bool exchange) {
   t.host_copy = std::move(host_copy);
   t.empty = module.attr("empty");
   t.empty_like = module.attr("empty_like");
+  t.zeros_like = module.attr("zeros_like");
+  t.autocast = c.attr("_is_any_autocast_enabled");
+  t.grad_enabled = module.attr("is_grad_enabled");
+  t.forward_mode = module.attr("autograd").attr("forward_ad");
   t.contiguous_format = module.attr("contiguous_format");
   t.dispatch_modes = c.attr("_len_torch_dispatch_stack");
   t.transforms = c.attr("_functorch").attr("peek_interpreter_stack");
@@ -305,6 +310,7 @@ void connect_torch(nb::module_ module, nb::object host_copy, bool exchange) {
   t.index = name("index");
   t.contiguous = name("contiguous");
   t.requires_grad = name("requires_grad");
+  t.current_level = name("_current_level");
   t.layout = name("layout");
   t.is_nested = name("is_nested");
   t.is_meta = name("is_meta");
@@ -327,6 +333,29 @@ bool is_plain(std::initializer_list<nb::handle> tensors) {
     if (attribute(x, t.is_meta).is(Py_True)) return false;
   }
   return call(t.transforms, {}).is_none() && nb::cast<int>(call(t.dispatch_modes, {})) == 0;
+}
+
+bool is_autocast() {
+  return call(torch().autocast, {}).is(Py_True);
+}
+
+bool is_grad_enabled() {
+  return call(torch().grad_enabled, {}).is(Py_True);
+}
+
+bool is_differentiated(std::initializer_list<nb::handle> tensors) {
+  const Torch& t = torch();
+  if (nb::cast<int>(attribute(t.forward_mode, t.current_level)) >= 0) return true;
+  if (!is_grad_enabled()) return false;
+  for (const nb::handle x : tensors) {
+    if (attribute(x, t.requires_grad).is(Py_True)) return true;
+  }
+  return false;
+}
+
+nb::object zeros_like(nb::handle tensor) {
+  const Torch& t = torch();
+  return call(t.zeros_like, {tensor.ptr(), t.contiguous_format.ptr()}, t.names_empty_like);
 }
 
 TorchTensor read_tensor(const char* name, nb::handle tensor) {
