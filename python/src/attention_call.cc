@@ -157,16 +157,15 @@ class Workspace {
  public:
   Workspace(std::size_t bytes, Place place) {
     if (bytes == 0) return;
-    const auto size = static_cast<std::int64_t>(bytes + kAlignment);
-    memory_ = new_tensor({size}, DType::kU8, place);
-    const auto start = reinterpret_cast<std::uintptr_t>(memory_.view.data);
+    const auto [memory, start] = new_bytes(static_cast<std::int64_t>(bytes + kAlignment), place);
+    memory_ = memory;
     address_ = reinterpret_cast<void*>((start + kAlignment - 1) / kAlignment * kAlignment);
   }
   void* address() const { return address_; }
 
  private:
   static constexpr std::size_t kAlignment = 256;
-  TorchTensor memory_;
+  nb::object memory_;
   void* address_ = nullptr;
 };
 

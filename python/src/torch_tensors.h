@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <utility>
 #include <vector>
 
 #include "support.h"
@@ -46,8 +47,9 @@ TorchTensor read_rows(const char* name, nb::handle tensor);
 TorchTensor read_contiguous(const char* name, nb::handle tensor);
 
 nb::object zeros_like(nb::handle tensor);
-// New memory: as `like` in shape, dtype and place; of a shape; bytes.
+// New memory: as `like` in shape, dtype and place; of a shape; bytes, with their address.
 TorchTensor new_like(const TorchTensor& like);
+std::pair<nb::object, std::uintptr_t> new_bytes(std::int64_t count, Place place);
 TorchTensor new_tensor(std::initializer_list<std::int64_t> shape, DType dtype, Place place);
 
 // Numbers the host reads: a tensor of one axis on any device, or a sequence of Python numbers.
