@@ -35,9 +35,12 @@ std::optional<MetricsLine> parse_line(std::string_view text) {
   if (!json.is_object()) return std::nullopt;
   std::int64_t step = 0;
   if (!json.contains("step") || !take_integer(json["step"], step)) return std::nullopt;
+  std::int64_t tokens = 0;
+  if (json.contains("tokens") && (!take_integer(json["tokens"], tokens) || tokens < 0)) tokens = 0;
   const auto skipped = json.find("skipped");
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   return MetricsLine{.step = step,
+                     .tokens = tokens,
                      .loss = number(json, "loss", kNone),
                      .learning_rate = number(json, "learning_rate", kNone),
                      .gradient_norm = number(json, "gradient_norm", kNone),
@@ -50,6 +53,7 @@ std::optional<MetricsLine> parse_line(std::string_view text) {
 
 std::string format_line(const MetricsLine& line) {
   nlohmann::ordered_json json = {{"step", line.step},
+                                 {"tokens", line.tokens},
                                  {"loss", line.loss},
                                  {"learning_rate", line.learning_rate},
                                  {"gradient_norm", line.gradient_norm},

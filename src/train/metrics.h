@@ -11,7 +11,8 @@ namespace tnl {
 
 struct MetricsLine {
   std::int64_t step = 0;
-  double loss = 0;  // nats a target; NaN (null in the file) where it was not finite
+  std::int64_t tokens = 0;  // of this step; 0 in files of earlier versions
+  double loss = 0;          // nats a target; NaN (null in the file) where it was not finite
   double learning_rate = 0;
   double gradient_norm = 0;      // before clipping; NaN as above
   double tokens_per_second = 0;  // of this step

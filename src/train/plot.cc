@@ -21,7 +21,7 @@ constexpr std::string_view kColors[] = {"#3f8fd6", "#e0803c", "#3fa36b", "#b56fd
                                         "#d1605c", "#9a8f3d", "#4aa8a8", "#8c8c8c"};
 
 struct Point {
-  double step = 0, value = 0;
+  double at = 0, value = 0;  // at: steps, tokens or seconds
 };
 using Curve = std::vector<Point>;
 
@@ -41,7 +41,7 @@ Curve smoothed(const Curve& raw) {
     const std::size_t half = std::min(std::max<std::size_t>(raw.size() / 100, 2), i / 4);
     const std::size_t begin = i - half;
     const std::size_t end = std::min(i + half + 1, raw.size());
-    smooth.push_back({raw[i].step, (sums[end] - sums[begin]) / static_cast<double>(end - begin)});
+    smooth.push_back({raw[i].at, (sums[end] - sums[begin]) / static_cast<double>(end - begin)});
   }
   return smooth;
 }
@@ -66,15 +66,35 @@ bool plottable(double value) {
   return std::isfinite(value) && value >= 0 && value < 1e9;
 }
 
-RunCurves make_curves(const PlotRun& run) {
+// Where each step lies on the axis.
+class Progression {
+ public:
+  explicit Progression(PlotAxis axis) : axis_(axis) {}
+
+  double advance(const MetricsLine& line) {
+    const auto tokens = static_cast<double>(line.tokens);
+    if (axis_ == PlotAxis::kSteps) return at_ = static_cast<double>(line.step);
+    if (axis_ == PlotAxis::kTokens) return at_ += tokens;
+    const double seconds = tokens / line.tokens_per_second;
+    if (seconds > 0 && seconds < 1e9) at_ += seconds;
+    return at_;
+  }
+
+ private:
+  PlotAxis axis_;
+  double at_ = 0;
+};
+
+RunCurves make_curves(const PlotRun& run, const PlotOptions& options) {
   RunCurves curves{
       .name = run.name, .raw = {}, .smooth = {}, .held_out = {}, .last_bits_per_byte = {}};
+  Progression progression(options.over);
   for (const MetricsLine& line : run.lines) {
-    const auto step = static_cast<double>(line.step);
     if (line.step < 1) continue;
-    if (plottable(line.loss)) curves.raw.push_back({step, line.loss});
+    const double at = progression.advance(line);
+    if (plottable(line.loss) && !options.held_out_only) curves.raw.push_back({at, line.loss});
     if (plottable(line.held_out_loss)) {
-      curves.held_out.push_back({step, line.held_out_loss});
+      curves.held_out.push_back({at, line.held_out_loss});
       if (line.held_out_bits_per_byte >= 0) curves.last_bits_per_byte = line.held_out_bits_per_byte;
     }
   }
@@ -101,11 +121,11 @@ struct Range {
 };
 
 // Adds the values of a curve, but for the highest and lowest 0.5 % (spikes) and the fall of the
-// first 3 % of the steps, which would press the rest into a corner.
-void include(const Curve& curve, double last_step, Range& range) {
+// first 3 % of the way, which would press the rest into a corner.
+void include(const Curve& curve, double last, Range& range) {
   std::vector<double> values;
   for (const Point& point : curve) {
-    if (last_step < 100 || point.step >= 0.03 * last_step) values.push_back(point.value);
+    if (curve.size() < 100 || point.at >= 0.03 * last) values.push_back(point.value);
   }
   if (values.empty()) return;
   std::sort(values.begin(), values.end());
@@ -114,12 +134,12 @@ void include(const Curve& curve, double last_step, Range& range) {
   range.high = std::max(range.high, values[values.size() - 1 - spikes]);
 }
 
-Range value_range(const std::vector<RunCurves>& runs, double last_step) {
+Range value_range(const std::vector<RunCurves>& runs, double last) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   Range range{kInfinity, -kInfinity};
   for (const RunCurves& run : runs) {
-    include(run.raw, last_step, range);
-    include(run.held_out, last_step, range);
+    include(run.raw, last, range);
+    include(run.held_out, last, range);
   }
   if (!std::isfinite(range.low)) return {0, 1};
   const double margin = std::max({0.05 * (range.high - range.low), 0.01 * range.high, 1e-6});
@@ -141,26 +161,37 @@ struct Ticks {
   }
 };
 
-std::string step_label(double step) {
-  if (step >= 1e6) return fmt::format("{:g}M", step / 1e6);
-  if (step >= 1e4) return fmt::format("{:g}k", step / 1e3);
-  return fmt::format("{:g}", step);
+std::string place_label(double place) {
+  if (place >= 1e6) return fmt::format("{:g}M", place / 1e6);
+  if (place >= 1e4) return fmt::format("{:g}k", place / 1e3);
+  return fmt::format("{:.6g}", place);
+}
+
+std::string_view caption(PlotAxis axis) {
+  switch (axis) {
+    case PlotAxis::kTokens:
+      return "tokens";
+    case PlotAxis::kSeconds:
+      return "seconds of training";
+    default:
+      return "step";
+  }
 }
 
 class Picture {
  public:
-  Picture(Range steps, Range values) : svg_(kWidth, kHeight), steps_(steps), values_(values) {}
+  Picture(Range across, Range values) : svg_(kWidth, kHeight), across_(across), values_(values) {}
 
-  void axes(std::optional<double> bits_factor) {
-    const Ticks across(steps_, 8, 1);
-    for (double step = across.first; step <= steps_.high * (1 + 1e-9); step += across.step) {
-      const double x = place({step, 0}).x;
+  void axes(PlotAxis axis, std::optional<double> bits_factor) {
+    const Ticks across(across_, 8, axis == PlotAxis::kSeconds ? 0 : 1);
+    for (double at = across.first; at <= across_.high * (1 + 1e-9); at += across.step) {
+      const double x = place({at, 0}).x;
       svg_.line({x, kBottom}, {x, kBottom + 5}, {.color = kText});
-      svg_.text({x, kBottom + 20}, step_label(step),
+      svg_.text({x, kBottom + 20}, place_label(at),
                 {.color = kText, .anchor = Svg::Anchor::kMiddle});
     }
     svg_.line({kLeft, kBottom}, {kRight, kBottom}, {.color = kText});
-    svg_.text({(kLeft + kRight) / 2, kBottom + 42}, "step",
+    svg_.text({(kLeft + kRight) / 2, kBottom + 42}, caption(axis),
               {.color = kText, .anchor = Svg::Anchor::kMiddle});
     const Ticks up(values_, 7);
     for (double value = up.first; value <= values_.high; value += up.step) {
@@ -223,7 +254,7 @@ class Picture {
 
   // Points far above the range stay just outside the clip, so that no coordinate grows large.
   SvgPoint place(const Point& point) const {
-    const double across = (point.step - steps_.low) / (steps_.high - steps_.low);
+    const double across = (point.at - across_.low) / (across_.high - across_.low);
     const double up = (point.value - values_.low) / (values_.high - values_.low);
     return {kLeft + across * (kRight - kLeft),
             kBottom - std::clamp(up, -10.0, 10.0) * (kBottom - kTop)};
@@ -236,7 +267,7 @@ class Picture {
   }
 
   Svg svg_;
-  Range steps_, values_;
+  Range across_, values_;
   int rows_ = 0;
 };
 
@@ -249,20 +280,22 @@ std::string held_out_label(const RunCurves& run) {
 
 }  // namespace
 
-std::string loss_plot(const std::vector<PlotRun>& runs) {
+std::string loss_plot(const std::vector<PlotRun>& runs, const PlotOptions& options) {
   std::vector<RunCurves> curves;
-  double last_step = 0;
+  double last = 0;
+  bool empty = true;
   for (const PlotRun& run : runs) {
-    curves.push_back(make_curves(run));
+    curves.push_back(make_curves(run, options));
     for (const Curve* curve : {&curves.back().raw, &curves.back().held_out}) {
-      if (!curve->empty()) last_step = std::max(last_step, curve->back().step);
+      if (curve->empty()) continue;
+      empty = false;
+      last = std::max(last, curve->back().at);
     }
   }
-  const bool empty = last_step == 0;
-  Picture picture({0, empty ? 1 : last_step}, value_range(curves, last_step));
-  picture.axes(bits_per_byte_factor(runs));
+  Picture picture({0, last > 0 ? last : 1}, value_range(curves, last));
+  picture.axes(options.over, bits_per_byte_factor(runs));
   const bool one = curves.size() == 1;
-  picture.title(one ? curves[0].name : "Loss");
+  picture.title(!options.title.empty() ? options.title : one ? curves[0].name : "Loss");
   picture.begin_curves();
   // A single run shows its held-out loss in a color of its own; several keep one color each.
   const auto color = [](std::size_t i) { return kColors[i % std::size(kColors)]; };
@@ -271,7 +304,7 @@ std::string loss_plot(const std::vector<PlotRun>& runs) {
   picture.end_curves();
   for (std::size_t i = 0; i < curves.size(); ++i) {
     const std::string prefix = one ? "" : curves[i].name + ": ";
-    picture.legend(prefix + "training", color(i), false);
+    if (!options.held_out_only) picture.legend(prefix + "training", color(i), false);
     if (curves[i].held_out.empty()) continue;
     picture.legend(prefix + held_out_label(curves[i]), color(one ? 1 : i), true);
   }

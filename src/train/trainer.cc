@@ -177,7 +177,8 @@ Result<MetricsLine> Trainer::step(const std::function<bool(double)>& go_on) {
   state_.step = line.step;
   state_.updates = optimizer_.updates();
   state_.loader = loader_.position();
-  const auto tokens = static_cast<double>(tokens_of_step());
+  line.tokens = tokens_of_step();
+  const auto tokens = static_cast<double>(line.tokens);
   const double seconds = clock.seconds();
   pace_.step(seconds, tokens);
   line.tokens_per_second = tokens / seconds;

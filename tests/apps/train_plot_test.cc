@@ -74,6 +74,10 @@ TEST_F(TrainPlot, TrainsReportsAndPlots) {
       run_command({"plot", path("run"), path("run"), "--output", path("x.svg")});
   EXPECT_EQ(both.status, 0) << both.error;
   EXPECT_TRUE(has(test::file_bytes(path("x.svg")), path("run") + ": training"));
+  const CommandOutcome held_out = run_command(
+      {"plot", path("run"), "--over", "tokens", "--held-out-only", "--output", path("x.svg")});
+  EXPECT_EQ(held_out.status, 0) << held_out.error;
+  EXPECT_TRUE(has(test::file_bytes(path("x.svg")), ">tokens<"));
 }
 
 TEST_F(TrainPlot, StopsAtCtrlCAndResumes) {

@@ -284,6 +284,7 @@ class Builder:
         (other / "run.json").write_text(json.dumps(settings))
         (self.copy("run", "run-no-json") / "run.json").write_text("steps: 3")
         (self.copy("run", "run-metrics") / "metrics.jsonl").write_text('{"step": 1}\nno json\n')
+        (self.copy("run", "run-old") / "metrics.jsonl").write_text('{"step": 1, "loss": 2}\n')
 
     def oracles(self):
         tensors = read_tensors(self.root / "released" / "oracle.safetensors")

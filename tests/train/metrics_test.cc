@@ -38,6 +38,7 @@ TEST(Metrics, KeepsEveryFieldThroughTheFile) {
   const TemporaryDirectory directory;
   const auto path = directory.path() / "metrics.jsonl";
   MetricsLine written{.step = 3,
+                      .tokens = 4096,
                       .loss = 1.0 / 3,
                       .learning_rate = 1e-3,
                       .gradient_norm = std::nan(""),
@@ -54,6 +55,7 @@ TEST(Metrics, KeepsEveryFieldThroughTheFile) {
   const auto lines = take(read_metrics(path));
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0].step, 3);
+  EXPECT_EQ(lines[0].tokens, 4096);
   EXPECT_EQ(lines[0].loss, 1.0 / 3);
   EXPECT_EQ(lines[0].learning_rate, 1e-3);
   EXPECT_TRUE(std::isnan(lines[0].gradient_norm));

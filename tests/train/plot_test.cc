@@ -121,6 +121,31 @@ TEST(Plot, PutsAKnownCurveWhereItBelongs) {
   EXPECT_NE(svg.find("<polyline points=\"480.0,75.3 884.0,460.7\""), std::string::npos) << svg;
 }
 
+TEST(Plot, GoesOverTokensAndSeconds) {
+  // Three steps of 100, 300 and 400 tokens, at 100, 100 and 400 tokens a second.
+  PlotRun run{"x", {line(1, 4), line(2, 3), line(3, 2)}};
+  const std::int64_t tokens[] = {100, 300, 400};
+  const double speed[] = {100, 100, 400};
+  for (int i = 0; i < 3; ++i) {
+    run.lines[i].tokens = tokens[i];
+    run.lines[i].tokens_per_second = speed[i];
+  }
+  const std::string over_tokens = loss_plot({run}, {.over = PlotAxis::kTokens});
+  EXPECT_NE(over_tokens.find("\"177.0,75.3 480.0,268.0 884.0,460.7\""), std::string::npos);
+  EXPECT_NE(over_tokens.find(">tokens<"), std::string::npos);
+  const std::string over_seconds = loss_plot({run}, {.over = PlotAxis::kSeconds});
+  EXPECT_NE(over_seconds.find("\"237.6,75.3 722.4,268.0 884.0,460.7\""), std::string::npos);
+  EXPECT_NE(over_seconds.find(">seconds of training<"), std::string::npos);
+}
+
+TEST(Plot, LeavesOutTheTrainingLoss) {
+  const std::string svg =
+      loss_plot({{"x", {line(1, 9, 4), line(2, 8, 2)}}}, {.held_out_only = true, .title = "A & B"});
+  EXPECT_EQ(svg.find("training"), std::string::npos);
+  EXPECT_NE(svg.find("\"480.0,75.3 884.0,460.7\""), std::string::npos) << svg;
+  EXPECT_NE(svg.find(">A &amp; B<"), std::string::npos);
+}
+
 TEST(EscapeXml, ReplacesWhatXmlDoesNotAllow) {
   const std::string bad = "\xef\xbf\xbd";
   EXPECT_EQ(escape_xml("plain"), "plain");
