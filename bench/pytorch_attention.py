@@ -17,7 +17,6 @@ calling from PyTorch adds.
 
 import argparse
 import datetime
-import statistics
 import time
 import types
 
@@ -39,8 +38,9 @@ def milliseconds(call, repetitions):
     return peers.seconds(call, repetitions, flush) * 1e3
 
 
-def host_microseconds(call, calls=200, rounds=7):
-    """Few enough calls that the GPU's queue never fills; the median round."""
+def host_microseconds(call, calls=200, rounds=15):
+    """Few enough calls that the GPU's queue never fills; the best round, as other programs of the
+    machine only ever add."""
     times = []
     for _ in range(rounds):
         for _ in range(20):
@@ -51,7 +51,7 @@ def host_microseconds(call, calls=200, rounds=7):
         for _ in range(calls):
             call()
         times.append((time.perf_counter() - begin) / calls * 1e6)
-    return statistics.median(times)
+    return min(times)
 
 
 def inputs(shape, device="cuda", dtype=torch.bfloat16):
@@ -90,6 +90,12 @@ def time_shape(call, shape, decay, repetitions):
         lambda: torch.autograd.grad(o, leaves, d_o, retain_graph=True), repetitions
     )
     return forward, backward
+
+
+def settled(call):
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return call()
 
 
 class Nothing(torch.autograd.Function):
@@ -131,7 +137,7 @@ def host_rows(found, shape=SMALL, device="cuda", dtype=torch.bfloat16):
     settings = _core.AttentionSettings(-slopes(shape[2]), 1.0, None, False)
     calls = 200
     forward, backward = (
-        statistics.median(bare() for _ in range(7)) * 1e6
+        min(settled(bare) for _ in range(15)) * 1e6
         for bare in (
             lambda: _core.bare_forward(settings, q, k, v, calls),
             lambda: _core.bare_backward(settings, d_o, q, k, v, calls),
@@ -221,9 +227,9 @@ def main():
     for line in report(options):
         lines.append(line)
         print(line, flush=True)
-    if options.markdown:
-        with open(options.markdown, "w") as file:
-            file.write("\n".join(lines) + "\n")
+        if options.markdown:  # anew after every line: little is lost when the time is up
+            with open(options.markdown, "w") as file:
+                file.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
