@@ -79,7 +79,7 @@ def test_one_sentence(change, words):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (dict(q=Q), "q: found 4 dimensions, expected 3"),
+        (dict(q=Q[0, 0]), "q: found 2 dimensions, expected 3"),
         (dict(state=None), "state: found a NoneType"),
         (dict(state=torch.zeros(2, 3, 4, 8).transpose(-1, -2)), "state: found stride 8"),
         (dict(q=Q[:, 0].clone().requires_grad_()), "q: found a tensor that requires a gradient"),
