@@ -53,7 +53,7 @@ class Steps {
     CUDA_OK(cudaMemset(values_.get(), 0x3c, values_.bytes()));
     CUDA_OK(cudaMemset(state_.get(), 0, state_.bytes()));
     std::vector<std::int32_t> slots(s.N), accepted(s.N);
-    for (int n = 0; n < s.N; ++n) slots[n] = s.N - 1 - n, accepted[n] = n % (kStepTokens + 1);
+    for (int n = 0; n < s.N; ++n) slots[n] = s.N - 1 - n, accepted[n] = n % (kMostStepTokens + 1);
     std::vector<float> decays;
     for (float x : decay_) decays.push_back(std::exp(x));
     const auto copy = [](const Memory& to, const auto& from) {
@@ -72,7 +72,7 @@ class Steps {
   void run(const Call& c, cudaStream_t stream) const {
     const auto& [N, H, K, V] = shape_;
     const auto operand = [&](const Memory& x, int columns) {
-      return AttentionOperand{x.get(), std::int64_t{kStepTokens} * H * columns,
+      return AttentionOperand{x.get(), std::int64_t{kMostStepTokens} * H * columns,
                               std::int64_t{H} * columns, columns};
     };
     AttentionProblem p;
@@ -86,22 +86,22 @@ class Steps {
     p.q = p.k = operand(keys_, K);
     p.v = operand(values_, V);
     p.o = operand(out_, V);
-    StepOptions options{.slots = static_cast<const std::int32_t*>(slots_.get()),
-                        .decay = static_cast<const float*>(decays_.get()),
-                        .keep_state = c.keep,
-                        .columns = c.columns};
+    AttentionStep step{.device_slots = static_cast<const std::int32_t*>(slots_.get()),
+                       .keep_state = c.keep};
+    const StepTuning tuning{.decay = static_cast<const float*>(decays_.get()),
+                            .columns = c.columns};
     if (c.replayed > 0) {
-      options.replay = {p.k, p.v, c.replayed, static_cast<const std::int32_t*>(accepted_.get())};
+      step.replay = {p.k, p.v, c.replayed, static_cast<const std::int32_t*>(accepted_.get())};
     }
     for (int i = 0; i < layers_; ++i) {
       p.state_in = p.state_out = {states(i), std::int64_t{H} * K * V, std::int64_t{K} * V, V, 1};
-      const Status status = run_step(p, {}, stream, options);
+      const Status status = run_step(p, step, stream, tuning);
       if (!status.ok()) std::printf("%s\n", status.message().c_str());
     }
   }
 
  private:
-  static constexpr int kRows = kStepTokens;
+  static constexpr int kRows = kMostStepTokens;
   Shape shape_;
   int layers_;
   std::vector<float> decay_;

@@ -2,9 +2,13 @@
 """Measures the attention operator on one GPU with `tnl bench attention` and writes the tables of
 docs/benchmarks/h100.md, with the peers beside it where a checkout of theirs is given.
 
-    bench/gpu_table.py --out docs/benchmarks/h100.md [--tnl build/tnl] [--fla CHECKOUT]
-        [--json FILE]    keep what was measured; --from FILE writes the tables from it again
+    bench/gpu_table.py --out docs/benchmarks/h100.md --json measured.json [--tnl build/tnl]
+        [--fla CHECKOUT] [--la CHECKOUT] [--tuned FILE]   the peers, first (bench/peers.py)
+        [--peers FILE]   or what bench/peers.py measured in the same run
         [--quick]        fewer repetitions and shapes
+
+FILE.json is written after every table: what it holds is not measured again, so that a run that was
+stopped goes on, and one of which everything is there only writes the page.
 """
 
 import argparse
@@ -14,6 +18,7 @@ import pathlib
 import random
 import subprocess
 import sys
+import time
 
 LENGTHS = ["1x524288x16", "4x131072x16", "16x32768x16", "64x8192x16", "128x4096x16", "512x1024x16"]
 MANY = ["16x2048x16", "8x4096x16", "4x8192x16", "4x8192x32", "2x16384x64"]
@@ -65,10 +70,11 @@ TABLES = [
     ("precise", "The precise plan", ["4x8192x16x128", "4x8192x32x64"],
      ["--slopes", "first", "--precise"]),
     ("lengths", "One number of tokens, from short to long sequences", wide(LENGTHS, 128),
-     ["--slopes", "first", "--no-errors"]),
+     ["--slopes", "first"]),
     ("small", "A small call, in a graph", ["16x64x16x128"],
      ["--slopes", "first", "--graph", "--pass", "forward"]),
-    ("decode", "Decode, in a graph", ["1x1x16x128", "64x1x16x128", "256x1x16x128", "64x1x64x128"],
+    ("decode", "Decode, in a graph: T tokens a sequence",
+     ["1x1x16x128", "64x1x16x128", "256x1x16x128", "64x1x64x128", "1x8x16x128", "64x8x16x128"],
      ["--slopes", "first", "--graph", "--step"]),
 ]
 ERROR_SHAPES = ["1x8192x8x128", "1x8192x8x64"]
@@ -84,34 +90,56 @@ def run(command):
 
 
 def measure(args):
-    """Ours first, then the peers, who take longer."""
+    """What args.json does not hold yet; the file is written anew after every table."""
+    found = {"date": str(datetime.date.today()), "tables": {}, "errors": {}, "peers": None,
+             "seconds": {}}
+    if args.json.exists():
+        found.update(json.loads(args.json.read_text()))
+
+    def keep(group, name, work):
+        if found[group].get(name):
+            return
+        start = time.time()
+        found[group][name] = work()
+        found["seconds"][f"{group} {name}"] = round(time.time() - start, 1)
+        write_file(args.json, json.dumps(found, indent=1))
+
+    if args.peers:
+        found["peers"] = json.loads(args.peers.read_text())
+    elif args.fla and not found["peers"]:
+        found["peers"] = measure_peers(args)
     bench = [args.tnl, "bench", "attention", "--device", "cuda", "--json", "--repeat",
-             "5" if args.quick else "20", "--shapes"]
-    found = {"date": str(datetime.date.today()), "tables": {}, "errors": {}, "peers": None}
+             "5" if args.quick else str(args.repeat), "--shapes"]
     for name, _, shapes, flags in TABLES:
         kept = shapes[:2] if args.quick else shapes
-        found["tables"][name] = run(bench + [",".join(kept)] + flags)
+        keep("tables", name, lambda: run(bench + [",".join(kept), *flags, "--no-errors"]))
     for slopes in ("first", "half", "zero"):
         for precision in ([], ["--precise"]):
             name = slopes + (", precise" if precision else "")
             flags = ["--states", "--slopes", slopes, *precision]
-            found["errors"][name] = run(bench + [",".join(ERROR_SHAPES), *flags])
-    if args.fla:
-        script = pathlib.Path(__file__).with_name("peers.py")
-        shapes = PEER_SHAPES[1:2] if args.quick else PEER_SHAPES
-        write(args, found)  # whatever becomes of the rest
-        found["peers"] = run([sys.executable, str(script), "--fla", args.fla, "--shapes",
-                              ",".join(shapes), "--seconds", str(args.peer_seconds)])
+            keep("errors", name, lambda: run(bench + [",".join(ERROR_SHAPES), *flags]))
     return found
 
 
-def write(args, found):
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
-    if not any(found["tables"].values()):
-        sys.exit("nothing could be measured")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(render(found))
+def measure_peers(args):
+    script = pathlib.Path(__file__).with_name("peers.py")
+    out = args.json.with_name("peers.json")
+    shapes = PEER_SHAPES[1:2] if args.quick else PEER_SHAPES
+    command = [sys.executable, str(script), "--out", str(out), "--fla", args.fla, "--shapes",
+               ",".join(shapes), "--seconds", str(args.peer_seconds)]
+    command += ["--la", args.la] if args.la else []
+    command += ["--tuned", args.tuned] if args.tuned else []
+    try:
+        subprocess.run(command, check=False, timeout=1.5 * args.peer_seconds)
+    except subprocess.TimeoutExpired:
+        print("the peers took too long; what they finished is kept", file=sys.stderr)
+    return json.loads(out.read_text()) if out.exists() else None
+
+
+def write_file(path, text):
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def rows_by_shape(report):
@@ -189,22 +217,38 @@ def write_errors(out, errors):
 
 def write_peers(out, found):
     peers = found["peers"]
-    if peers is None:
+    if not peers:
         return
     ours = {}
     for name in ("many", "first"):
         if found["tables"].get(name):
             for result in found["tables"][name]["results"]:
                 ours[result["shape"], result["pass"]] = result["seconds_median"]
-    out.append("\n## Beside flash-linear-attention (chunk_simple_gla), same run")
-    out.append(f"{peers['versions']}; copy {peers['copy_gigabytes_per_second']:.0f} GB/s.\n")
-    out.append("| shape | pass | fla | ours | times faster (target 4) |\n|---|---|---|---|---|")
-    for result in peers["results"]:
-        mine = ours.get((result["shape"], result["pass"]))
-        theirs = result["seconds_median"]
-        faster = f"**{theirs / mine:.1f}**" if mine else "-"
-        out.append(f"| {result['shape']} | {result['pass']} | {time_text(theirs)} | "
-                   f"{time_text(mine) if mine else '-'} | {faster} |")
+    names = list(dict.fromkeys(result["peer"] for result in peers["results"]))
+    theirs = {(result["peer"], result["shape"], result["pass"]): result["seconds_median"]
+              for result in peers["results"]}
+    out.append("\n## Beside what people would otherwise call, same run")
+    out.append(f"{peers['versions']}, by `bench/peers.py`; copy "
+               f"{peers['copy_gigabytes_per_second']:.0f} GB/s. The target is 4 times faster than "
+               "fla (chunk_simple_gla with g_gamma). ThunderKittens and Mamba-2, which need a build of "
+               "their own, were not run.\n")
+    out.append("| shape | pass | tnl | " + " | ".join(f"{name}: time, times ours" for name in names) +
+               " | at least 4x fla |")
+    out.append("|---" * (4 + len(names)) + "|")
+    for shape, which in dict.fromkeys((result["shape"], result["pass"])
+                                      for result in peers["results"]):
+        mine = ours.get((shape, which))
+        cells = []
+        for name in names:
+            seconds = theirs.get((name, shape, which))
+            if seconds is None:
+                cells.append("-")
+            else:
+                cells.append(time_text(seconds) + (f", **{seconds / mine:.1f}**" if mine else ""))
+        fla = theirs.get(("fla", shape, which))
+        judged = "-" if not mine or fla is None else "yes" if fla >= 4 * mine else "no"
+        out.append(f"| {shape} | {which} | {time_text(mine) if mine else '-'} | " +
+                   " | ".join(cells) + f" | {judged} |")
 
 
 def render(found):
@@ -225,14 +269,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--json", required=True, type=pathlib.Path)
     parser.add_argument("--tnl", default="build/tnl")
+    parser.add_argument("--peers", type=pathlib.Path)
     parser.add_argument("--fla")
-    parser.add_argument("--peer-seconds", type=float, default=200)
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--from", dest="source", type=pathlib.Path)
+    parser.add_argument("--la")
+    parser.add_argument("--tuned")
+    parser.add_argument("--peer-seconds", type=float, default=120)
+    parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
-    write(args, json.loads(args.source.read_text()) if args.source else measure(args))
+    found = measure(args)
+    if not any(found["tables"].values()):
+        sys.exit("nothing could be measured")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_file(args.out, render(found))
+    spent = found["seconds"]
+    print(f"{sum(spent.values()):.0f} s: {spent}", file=sys.stderr)
 
 
 if __name__ == "__main__":

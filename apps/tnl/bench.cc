@@ -77,8 +77,9 @@ void add_attention(CLI::App& bench) {
       ->default_str("drawn")
       ->take_last();
   command
-      ->add_option("--pass", options->pass,
-                   "forward, backward or both; on a GPU also step (one token, Bx1xHxK)")
+      ->add_option(
+          "--pass", options->pass,
+          "forward, backward or both; on a GPU also step (decoding, BxTxHxK with T up to 8)")
       ->check(CLI::IsMember({"forward", "backward", "both", "step"}))
       ->capture_default_str();
   command
@@ -89,7 +90,7 @@ void add_attention(CLI::App& bench) {
   command->add_flag("--reverse", options->reverse, "time runs from the last token to the first");
   command->add_option("--kernel", options->plan.kernel,
                       "force avx512, avx2, generic, or (f64) reference-recurrent or "
-                      "reference-chunked, on a GPU sweep64, sweep128, sweep256 or general; the "
+                      "reference-chunked, on a GPU sweep64, sweep128, sweep256, .. or general; the "
                       "default is the best of the device");
   command->add_option("--chunk", options->plan.chunk, "tokens of a chunk; 0 leaves it to the plan")
       ->capture_default_str();

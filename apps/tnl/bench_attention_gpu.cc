@@ -17,41 +17,52 @@ namespace {
 
 struct Measurement {
   std::string shape, pass, plan;
-  double median = 0, best = 0;  // seconds
-  double bytes = 0;             // every input read once, every output written once
+  double median = 0, best = 0, worst = 0;  // seconds
+  double bytes = 0;                        // every input read once, every output written once
   std::map<std::string, double> errors;
 };
 
 // Device memory full of normal numbers: a block of a few million, again and again.
 class Source {
  public:
-  explicit Source(const Device& device) : device_(device), normals_(kBlock) {
-    Rng rng(7);
-    for (double& value : normals_) value = rng.normal();
-  }
+  explicit Source(const Device& device) : device_(device) {}
 
   void fill(void* data, DType dtype, std::int64_t elements) {
     const std::int64_t size = dtype_size(dtype);
-    std::vector<std::byte>& block = stored_[dtype];
-    if (block.empty()) {
-      block.resize(kBlock * size);
-      convert(normals_.data(), DType::kF64, block.data(), dtype, kBlock);
-    }
+    char* block = stored(dtype);
+    const auto piece = [&](char* at, std::int64_t count) {
+      return Matrix::contiguous(at, dtype, 1, count);
+    };
     // Each tensor starts elsewhere in the block.
-    std::int64_t from = (fills_++ * 1048573) % kBlock;
-    for (std::int64_t done = 0; done < elements; from = 0) {
-      const std::int64_t count = std::min(elements - done, kBlock - from);
-      require(device_.upload(static_cast<char*>(data) + done * size, &block[from * size],
-                             static_cast<std::size_t>(count * size)));
-      done += count;
+    std::int64_t from = (fills_++ * 8 * 131071) % kBlock;
+    for (std::int64_t done = 0, count = 0; done < elements; from = 0, done += count) {
+      count = std::min(elements - done, kBlock - from);
+      device_.backend().copy(piece(block + from * size, count),
+                             piece(static_cast<char*>(data) + done * size, count));
     }
   }
 
  private:
-  static constexpr std::int64_t kBlock = 4194301;  // prime: no row of a tensor is another's copy
+  static constexpr std::int64_t kBlock = 8 * 524287;  // no row of a tensor is another's copy
+
+  // The block on the device.
+  char* stored(DType dtype) {
+    auto found = blocks_.find(dtype);
+    if (found == blocks_.end()) {
+      std::vector<double> normals(kBlock);
+      Rng rng(7);
+      for (double& value : normals) value = rng.normal();
+      std::vector<std::byte> bytes(kBlock * dtype_size(dtype));
+      convert(normals.data(), DType::kF64, bytes.data(), dtype, kBlock);
+      DeviceBuffer block = require(DeviceBuffer::allocate(device_, bytes.size(), "operands"));
+      require(device_.upload(block.data(), bytes.data(), bytes.size()));
+      found = blocks_.emplace(dtype, std::move(block)).first;
+    }
+    return static_cast<char*>(found->second.data());
+  }
+
   const Device& device_;
-  std::vector<double> normals_;
-  std::map<DType, std::vector<std::byte>> stored_;
+  std::map<DType, DeviceBuffer> blocks_;
   std::int64_t fills_ = 0;
 };
 
@@ -166,6 +177,7 @@ void Bench::measure(Measurement& result, const std::function<Status()>& work) {
   }
   result.median = median_of(seconds);
   result.best = seconds.front();
+  result.worst = seconds.back();
 }
 
 AttentionArgs Bench::inputs(Tensors& tensors, const AttentionShape& shape) {
@@ -189,7 +201,7 @@ void Bench::forward(const std::string& name, const AttentionShape& shape) {
   const double bytes = tensors.bytes();
   const AttentionPlan plan = require(plan_attention(args, device_.properties(), options_.plan));
   void* workspace = tensors.workspace(plan.workspace_bytes);
-  Measurement result{name, "forward", plan.describe(), 0, 0, bytes, {}};
+  Measurement result{name, "forward", plan.describe(), 0, 0, 0, bytes, {}};
   measure(result, [&] { return attention_forward(args, plan, workspace, device_); });
   if (options_.errors) result.errors = attention_errors(device_, args, nullptr);
   results.push_back(std::move(result));
@@ -211,29 +223,25 @@ void Bench::backward(const std::string& name, const AttentionShape& shape) {
   const AttentionPlan plan =
       require(plan_attention_backward(args, gradients, device_.properties(), options_.plan));
   void* workspace = tensors.workspace(plan.workspace_bytes);
-  Measurement result{name, "backward", plan.describe(), 0, 0, bytes, {}};
+  Measurement result{name, "backward", plan.describe(), 0, 0, 0, bytes, {}};
   measure(result, [&] { return attention_backward(args, gradients, plan, workspace, device_); });
   if (options_.errors) result.errors = attention_errors(device_, args, &gradients);
   results.push_back(std::move(result));
 }
 
-// B sequences of one token each, states in place.
+// A few tokens for each of B sequences, states in place.
 void Bench::step(const std::string& name, const AttentionShape& shape) {
   Tensors tensors(device_, source_, shape, dtype_);
   log_decay_ = attention_decays(options_.slopes, shape.heads);
-  const auto rows = [&](std::int64_t width, bool filled) {
-    return TensorView::contiguous(tensors.rows(width, filled).data, dtype_,
-                                  {shape.batch, shape.heads, width});
-  };
   AttentionStepArgs args;
-  args.q = rows(shape.key_dim, true);
-  args.k = rows(shape.key_dim, true);
-  args.v = rows(shape.value_dim, true);
-  args.o = rows(shape.value_dim, false);
+  args.q = tensors.rows(shape.key_dim, true);
+  args.k = tensors.rows(shape.key_dim, true);
+  args.v = tensors.rows(shape.value_dim, true);
+  args.o = tensors.rows(shape.value_dim, false);
   args.log_decay = log_decay_;
   args.state = tensors.state(true);
   tensors.count(static_cast<double>(args.state.elements()) * sizeof(float));  // read and written
-  Measurement result{name, "step", "step", 0, 0, tensors.bytes(), {}};
+  Measurement result{name, "step", "step", 0, 0, 0, tensors.bytes(), {}};
   measure(result, [&] { return attention_step(args, device_, options_.plan.kernel); });
   results.push_back(std::move(result));
 }
@@ -243,6 +251,7 @@ nlohmann::json to_json(const Measurement& result, double copy) {
           {"pass", result.pass},
           {"seconds_median", result.median},
           {"seconds_best", result.best},
+          {"seconds_worst", result.worst},
           {"gigabytes_per_second", result.bytes / result.median / 1e9},
           {"floor_seconds", result.bytes / copy},
           {"multiple_of_floor", result.median * copy / result.bytes},
@@ -259,11 +268,12 @@ std::string errors_text(const std::map<std::string, double>& errors) {
 }
 
 void print_table(const std::vector<Measurement>& results, double copy) {
-  fmt::print("{:<20} {:<8} {:>10} {:>8} {:>8}  {:<44} plan\n", "shape", "pass", "median us", "GB/s",
-             "x floor", "relative RMS against fp64");
+  fmt::print("{:<20} {:<8} {:>10} {:>10} {:>10} {:>8} {:>8}  {:<44} plan\n", "shape", "pass",
+             "median us", "best", "worst", "GB/s", "x floor", "relative RMS against fp64");
   for (const Measurement& result : results) {
-    fmt::print("{:<20} {:<8} {:>10.1f} {:>8.0f} {:>8.3f}  {:<44} {}\n", result.shape, result.pass,
-               result.median * 1e6, result.bytes / result.median / 1e9,
+    fmt::print("{:<20} {:<8} {:>10.1f} {:>10.1f} {:>10.1f} {:>8.0f} {:>8.3f}  {:<44} {}\n",
+               result.shape, result.pass, result.median * 1e6, result.best * 1e6,
+               result.worst * 1e6, result.bytes / result.median / 1e9,
                result.median * copy / result.bytes, errors_text(result.errors), result.plan);
   }
 }
@@ -275,9 +285,11 @@ void bench_attention_gpu(const AttentionBenchOptions& options, const Device& dev
   for (const std::string& text : options.shapes) {
     shapes.push_back(parse_attention_shape(text, options.varlen));
     attention_decays(options.slopes, shapes.back().heads);  // mistakes before any measurement
-    if (options.pass == "step" && shapes.back().tokens != 1) {
-      require(invalid_argument(fmt::format(
-          "--shapes: found '{}', expected Bx1xHxK[xV] with --pass step: one token", text)));
+    if (options.pass == "step" && shapes.back().tokens > kAttentionStepTokens) {
+      require(
+          invalid_argument(fmt::format("--shapes: found '{}', expected at most {} tokens with "
+                                       "--pass step",
+                                       text, kAttentionStepTokens)));
     }
   }
   catch_interrupts();

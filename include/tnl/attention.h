@@ -49,14 +49,40 @@ struct AttentionGradients {
   TensorView d_state_in;
 };
 
-// One token for each of N sequences, the state updated in place.
+// Tokens a sequence of one step.
+inline constexpr std::int64_t kAttentionStepTokens = 8;
+
+// The tokens of an earlier step with keep_state = false, now that it is known which of them stand.
+struct AttentionDraft {
+  TensorView k;         // [N, R, H, K], R up to kAttentionStepTokens
+  TensorView v;         // [N, R, H, V]
+  TensorView accepted;  // i32 [N], 0 to R: so many of the first tokens enter the state
+};
+
+// Decoding: the next tokens of N sequences, a few for each, the states updated in place in a pool
+// of them. Each state is read and written once, whatever the number of tokens, and the bits are
+// those of as many steps of one token.
+//
+// A draft of several tokens (speculative decoding) is read with keep_state = false: outputs for all
+// of them, no state touched. The next step, given the draft and how many of its tokens were
+// accepted, first lets these into the state, which is written, then reads its own tokens from
+// there; again with keep_state = false if they are the next draft.
+//
+// On a GPU a step can be recorded in a CUDA graph. device_slots and draft.accepted are read when it
+// runs, so that a replay may serve other sequences and another number of tokens.
 struct AttentionStepArgs {
-  TensorView q, k;                   // [N, H, K]
-  TensorView v, o;                   // [N, H, V]
+  TensorView q, k;                   // [N, H, K], or [N, T, H, K], T from 0 to kAttentionStepTokens
+  TensorView v, o;                   // [N, H, V], or [N, T, H, V]; o is written
   std::span<const float> log_decay;  // [H]
   double scale = 1.0;
   TensorView state;                           // [slots, H, K, V], contiguous
   std::span<const std::int64_t> state_slots;  // [N], distinct; empty: sequence n uses slot n
+  // i32 [N], distinct, in place of state_slots: memory of the device like the tensors. A negative
+  // slot skips its sequence, whose part of o is left as it is: the padding of a batch of one size.
+  // Values past the pool are refused on the CPU; on a GPU nobody looks at them.
+  TensorView device_slots;
+  AttentionDraft draft;    // enters the states first; not given: none
+  bool keep_state = true;  // false: the tokens of q, k, v leave outputs only
 };
 
 // Checks every argument; the sentence of an error names it, what it was and what it may be.

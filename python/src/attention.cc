@@ -95,7 +95,9 @@ void bind_attention(nb::module_& module) {
       nb::arg("settings"), optional("d_o"), optional("d_final_state"), optional("q"), optional("k"),
       optional("v"), optional("initial_state"));
   module.def("attention_step", &step, optional("q"), optional("k"), optional("v"),
-             optional("log_decay"), optional("state"), optional("scale"), optional("state_slots"));
+             optional("log_decay"), optional("state"), optional("scale"), optional("state_slots"),
+             optional("draft_k"), optional("draft_v"), optional("accepted"),
+             optional("keep_state"));
   module.def("bare_forward", &bare_forward);
   module.def("bare_backward", &bare_backward);
   module.def("function_forward", &function_forward, nb::arg(), nb::arg(), optional("o"),

@@ -169,6 +169,14 @@ class Workspace {
   void* address_ = nullptr;
 };
 
+// int32 slots on q's GPU stay there: the step reads them when it runs.
+TorchTensor slots_of_device(nb::handle slots, const TorchTensor& q) {
+  if (q.place.kind != DeviceKind::kCuda || !is_tensor(slots)) return {};
+  TorchTensor found = read_contiguous("state_slots", slots);
+  if (found.view.dtype != DType::kI32 || !(found.place == q.place)) return {};
+  return found;
+}
+
 template <class Call>
 double seconds_of(SharedDevice& shared, int calls, const Call& call) {
   Status status;
@@ -266,18 +274,29 @@ GradientObjects backward(const Settings& settings, nb::handle d_o, nb::handle d_
 }
 
 nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_decay,
-                nb::handle state_, nb::handle scale, nb::handle state_slots) {
+                nb::handle state_, nb::handle scale, nb::handle state_slots, nb::handle draft_k_,
+                nb::handle draft_v_, nb::handle accepted_, nb::handle keep_state) {
   const TorchTensor q = read_rows("q", q_), k = read_rows("k", k_), v = read_rows("v", v_);
   const TorchTensor state = read_tensor("state", state_);
-  check_rank("q", q, 3, "[N, H, K]");
-  check_rank("k", k, 3, "[N, H, K]");
-  check_rank("v", v, 3, "[N, H, V]");
+  const TorchTensor draft_k = read_rows("draft k", draft_k_),
+                    draft_v = read_rows("draft v", draft_v_);
+  const TorchTensor accepted = read_contiguous("draft accepted", accepted_);
+  const bool several = q.view.rank == 4;
+  const int rank = several ? 4 : 3;
+  check_rank("q", q, rank, several ? "[N, T, H, K]" : "[N, H, K]");
+  check_rank("k", k, rank, several ? "[N, T, H, K]" : "[N, H, K]");
+  check_rank("v", v, rank, several ? "[N, T, H, V]" : "[N, H, V]");
+  check_place("draft k", draft_k, q);
+  check_place("draft v", draft_v, q);
+  check_place("draft accepted", accepted, q);
   check_rank("state", state, 4, "[slots, H, K, V]");
   check_place("k", k, q);
   check_place("v", v, q);
   check_place("state", state, q);
   const std::vector<float> decay = read_decay(log_decay);
-  const std::vector<std::int64_t> slots = read_integers("state_slots", state_slots);
+  const TorchTensor device_slots = slots_of_device(state_slots, q);
+  std::vector<std::int64_t> slots;
+  if (!device_slots.given()) slots = read_integers("state_slots", state_slots);
   const KeepCurrentGpu keep(q.place);
   SharedDevice& shared = device_at(q.place);
   const Device& device = shared.device;
@@ -291,6 +310,9 @@ nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_deca
   args.scale = read_number("scale", scale);
   args.state = state.view;
   args.state_slots = slots;
+  args.device_slots = device_slots.view;
+  args.draft = {draft_k.view, draft_v.view, accepted.view};
+  args.keep_state = read_flag("keep_state", keep_state);
   const Stream stream = current_stream(q.place);
   Status status;
   {

@@ -33,7 +33,8 @@ GradientObjects backward(const Settings& settings, nb::handle d_o, nb::handle d_
                          nb::handle q, nb::handle k, nb::handle v, nb::handle initial_state);
 
 nb::object step(nb::handle q, nb::handle k, nb::handle v, nb::handle log_decay, nb::handle state,
-                nb::handle scale, nb::handle state_slots);
+                nb::handle scale, nb::handle state_slots, nb::handle draft_k, nb::handle draft_v,
+                nb::handle accepted, nb::handle keep_state);
 
 // Seconds of the library's own call, over `calls` of them with everything at hand: what a benchmark
 // takes off to see what Python adds.

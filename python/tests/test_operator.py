@@ -86,6 +86,10 @@ def test_opcheck(device):
         torch.library.opcheck(torch.ops.tnl.lightning_attention.default, arguments)
     step = (q[:, 0].detach(), k[:, 0].detach(), v[:, 0].detach(), decay, state.detach(), 1.0, None)
     torch.library.opcheck(torch.ops.tnl.lightning_attention_step.default, step)
+    accepted = torch.tensor([2, 0], dtype=torch.int32, device=device)
+    draft = (k[:, :3].detach(), v[:, :3].detach(), accepted)
+    step = (*(x[:, 3:7].detach() for x in (q, k, v)), *step[3:], *draft, False)
+    torch.library.opcheck(torch.ops.tnl.lightning_attention_step.default, step)
 
 
 def test_packed_sequences_are_separate_runs(device):
@@ -136,6 +140,27 @@ def test_steps_are_one_run(device):
         assert relative_error(o, whole[:, t]) < 2e-5
     assert relative_error(pool[slots.to(device)], final) < 2e-5
     assert pool[0].abs().sum() == 0 and pool[2].abs().sum() == 0
+
+
+def test_drafts_enter_as_far_as_they_are_accepted(device):
+    q, k, v = tensors(device, torch.float32)
+    step = tnl.lightning_attention_step
+    one = torch.zeros(2, q.shape[2], q.shape[3], v.shape[3], device=device)
+    pool, read = one.clone(), torch.zeros_like(v)
+    slots = torch.tensor([1, 0], dtype=torch.int32, device=device)
+    tried = step(q[:, :4], k[:, :4], v[:, :4], DECAY, pool, state_slots=slots, keep_state=False)
+    assert pool.abs().sum() == 0
+    accepted = torch.tensor([3, 1], dtype=torch.int32, device=device)
+    draft = (k[:, :4], v[:, :4], accepted)
+    o = step(q[:, 4:9], k[:, 4:9], v[:, 4:9], DECAY, pool, state_slots=slots, draft=draft)
+    for n, count in enumerate((3, 1)):
+        tokens = [*range(count), *range(4, 9)]
+        for t in tokens:
+            read[:, t] = step(q[:, t], k[:, t], v[:, t], DECAY, one)
+        assert torch.equal(read[n, 4:9], o[n])
+        assert torch.equal(read[n, :count], tried[n, :count])
+        assert torch.equal(one[n], pool[slots[n]])
+        one.zero_()
 
 
 def test_any_strides(device):

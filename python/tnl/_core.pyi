@@ -33,7 +33,8 @@ def attention_backward(
 ) -> Tuple[Tensor, Tensor, Tensor, Optional[Tensor]]: ...
 def attention_step(
     q: Tensor, k: Tensor, v: Tensor, log_decay: Union[Tensor, Sequence[float]], state: Tensor,
-    scale: float, state_slots: Union[Tensor, Sequence[int], None],
+    scale: float, state_slots: Union[Tensor, Sequence[int], None], draft_k: Optional[Tensor],
+    draft_v: Optional[Tensor], accepted: Optional[Tensor], keep_state: bool,
 ) -> Tensor: ...
 
 def bare_forward(

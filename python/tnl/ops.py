@@ -30,7 +30,8 @@ _LIBRARY.define(
 )
 _LIBRARY.define(
     "lightning_attention_step(Tensor q, Tensor k, Tensor v, Tensor log_decay, Tensor(a!) state,"
-    " float scale, Tensor? state_slots) -> Tensor"
+    " float scale, Tensor? state_slots, Tensor? draft_k=None, Tensor? draft_v=None,"
+    " Tensor? accepted=None, bool keep_state=True) -> Tensor"
 )
 
 
@@ -88,18 +89,31 @@ def lightning_attention_step(
     *,
     scale: float = 1.0,
     state_slots: Optional[Tensor] = None,
+    draft: Optional[Tuple[Tensor, Tensor, Tensor]] = None,
+    keep_state: bool = True,
 ) -> Tensor:
-    """One token for each of N sequences, for decoding; `state` is updated in place.
+    """Decoding: a token, or up to eight, for each of N sequences; `state` is updated in place.
 
     Args:
-        q, k: [N, H, K]; v: [N, H, V].
+        q, k: [N, H, K] or [N, T, H, K]; v: [N, H, V] or [N, T, H, V].
         state: [slots, H, K, V], contiguous, float32 (float64 beside float64).
         state_slots: [N], distinct: which state each sequence owns; None: state n is sequence n's.
+            An int32 tensor beside q on a GPU is read there when the step runs, so that a captured
+            CUDA graph serves other sequences after a write to it; a negative slot skips its
+            sequence, whose o is undefined then.
+        draft: (k, v, accepted) of an earlier step with keep_state=False: k and v as they were,
+            [N, R, H, ...], and how many of its tokens stand, int32 [N] beside q. These enter the
+            state before q, k and v are read.
+        keep_state: False leaves the state as it is before these tokens: a draft is tried.
 
     Returns:
-        o [N, H, V].
+        o, as v.
     """
-    for name, x in (("q", q), ("k", k), ("v", v), ("state", state)):
+    draft_k, draft_v, accepted = draft if draft is not None else (None, None, None)
+    tensors = [("q", q), ("k", k), ("v", v), ("state", state)]
+    if draft is not None:
+        tensors += [("draft k", draft_k), ("draft v", draft_v), ("draft accepted", accepted)]
+    for name, x in tensors:
         _check_tensor(name, x)
         if x.requires_grad and torch.is_grad_enabled():
             raise ValueError(
@@ -110,11 +124,14 @@ def lightning_attention_step(
         if state_slots is not None and not isinstance(state_slots, Tensor):
             state_slots = torch.tensor(list(state_slots), dtype=torch.int64)
         return torch.ops.tnl.lightning_attention_step(
-            q, k, v, _decay_tensor(log_decay), state, float(scale), state_slots
+            q, k, v, _decay_tensor(log_decay), state, float(scale), state_slots,
+            draft_k, draft_v, accepted, keep_state,
         )
     if not state.is_inference():
         _written(state)
-    return _core.attention_step(q, k, v, log_decay, state, scale, state_slots)
+    return _core.attention_step(
+        q, k, v, log_decay, state, scale, state_slots, draft_k, draft_v, accepted, keep_state
+    )
 
 
 def _check_tensor(name: str, x) -> None:
@@ -256,8 +273,13 @@ def _backward(d_o, d_final_state, q, k, v, log_decay, scale, initial_state, cu_s
     return dq, dk, dv, q.new_empty((0,), dtype=_state_dtype(q)) if d_state is None else d_state
 
 
-def _step(q, k, v, log_decay, state, scale, state_slots):
-    return _core.attention_step(q, k, v, log_decay, state, scale, state_slots)
+def _step(
+    q, k, v, log_decay, state, scale, state_slots,
+    draft_k=None, draft_v=None, accepted=None, keep_state=True,
+):
+    return _core.attention_step(
+        q, k, v, log_decay, state, scale, state_slots, draft_k, draft_v, accepted, keep_state
+    )
 
 
 for _key in ("CPU", "CUDA"):
@@ -298,7 +320,10 @@ def _backward_fake(
 
 
 @torch.library.register_fake("tnl::lightning_attention_step", lib=_LIBRARY)
-def _step_fake(q, k, v, log_decay, state, scale, state_slots):
+def _step_fake(
+    q, k, v, log_decay, state, scale, state_slots,
+    draft_k=None, draft_v=None, accepted=None, keep_state=True,
+):
     return torch.empty_like(v, memory_format=torch.contiguous_format)
 
 

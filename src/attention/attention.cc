@@ -72,14 +72,16 @@ Status attention_backward(const AttentionArgs& args, const AttentionGradients& g
 Status attention_step(const AttentionStepArgs& args, const Device& device,
                       const std::string& kernel, Stream stream) {
   TNL_TRY(attention::check_step(args));
+  if (device.properties().kind != DeviceKind::kCuda) TNL_TRY(attention::check_step_values(args));
   const AttentionProblem problem = attention::lower_step(args);
+  const AttentionStep step = attention::lower_step_options(args);
   TNL_ASSIGN(const std::string chosen,
              attention::choose_step_kernel(kernel, problem, device.properties()));
   if (attention::is_reference_kernel(chosen)) {
-    attention::run_step(problem, args.state_slots);
+    attention::run_step(problem, step);
     return {};
   }
-  return device.backend().attention_step(problem, args.state_slots, chosen, stream);
+  return device.backend().attention_step(problem, step, chosen, stream);
 }
 
 }  // namespace tnl

@@ -169,27 +169,48 @@ Result<Shapes> check_inputs(const AttentionArgs& args) {
   return shapes;
 }
 
-// No allocation: a window of the slots at a time is marked in a fixed bitmap.
-Status check_slots(std::span<const std::int64_t> state_slots, std::int64_t slots) {
-  for (const std::int64_t slot : state_slots) {
-    if (slot < 0 || slot >= slots) {
-      return invalid_argument(
-          fmt::format("state_slots: found {}, expected 0 to {}", slot, slots - 1));
-    }
+// No allocation: a window of the slots at a time is marked in a fixed bitmap. Negative ones, where
+// they are allowed, stand for no state.
+template <class T>
+Status check_slots(const char* name, std::span<const T> slots, std::int64_t count,
+                   bool may_be_negative) {
+  for (const T slot : slots) {
+    if (slot < count && (slot >= 0 || may_be_negative)) continue;
+    return invalid_argument(fmt::format("{}: found {}, expected {}{}", name, slot,
+                                        may_be_negative ? "at most " : "0 to ", count - 1));
   }
   constexpr std::int64_t kWindow = 1 << 15;
-  for (std::int64_t first = 0; first < slots; first += kWindow) {
+  for (std::int64_t first = 0; first < count; first += kWindow) {
     std::bitset<kWindow> seen;
-    for (const std::int64_t slot : state_slots) {
+    for (const T slot : slots) {
       if (slot < first || slot >= first + kWindow) continue;
       if (seen.test(slot - first)) {
         return invalid_argument(
-            fmt::format("state_slots: found {} twice, expected distinct slots", slot));
+            fmt::format("{}: found {} twice, expected distinct slots", name, slot));
       }
       seen.set(slot - first);
     }
   }
   return {};
+}
+
+Status check_step_tokens(const char* name, std::int64_t tokens) {
+  if (tokens <= kAttentionStepTokens) return {};
+  return invalid_argument(fmt::format("{}: found {} tokens a sequence, expected 0 to {}", name,
+                                      tokens, kAttentionStepTokens));
+}
+
+// The tokens of a draft beside q [N, .., H, K] and V columns.
+Status check_draft(const AttentionDraft& draft, const TensorView& q, std::int64_t value_dim) {
+  if (!draft.k.given() && !draft.v.given() && !draft.accepted.given()) return {};
+  TNL_TRY(check_view("draft.k", draft.k));
+  std::array<std::int64_t, 4> shape{q.shape[0], 0, q.shape[q.rank - 2], q.shape[q.rank - 1]};
+  if (draft.k.rank == 4) shape[1] = draft.k.shape[1];
+  TNL_TRY(check_like("draft.k", draft.k, q.dtype, 4, shape));
+  TNL_TRY(check_step_tokens("draft.k", shape[1]));
+  shape[3] = value_dim;
+  TNL_TRY(check_like("draft.v", draft.v, q.dtype, 4, shape));
+  return check_like("draft.accepted", draft.accepted, DType::kI32, 1, {q.shape[0]});
 }
 
 }  // namespace
@@ -223,24 +244,33 @@ Status check_backward_arguments(const AttentionArgs& args, const AttentionGradie
 Status check_step(const AttentionStepArgs& args) {
   TNL_TRY(check_view("q", args.q));
   TNL_TRY(check_storage(args.q));
-  if (args.q.rank != 3) {
-    return invalid_argument(
-        fmt::format("q: found {}, expected rank 3, [N, H, K]", args.q.describe()));
+  const int rank = args.q.rank;
+  if (rank != 3 && rank != 4) {
+    return invalid_argument(fmt::format(
+        "q: found {}, expected rank 3, [N, H, K], or 4, [N, T, H, K]", args.q.describe()));
   }
-  TNL_TRY(check_like("k", args.k, args.q.dtype, 3, args.q.shape));
+  if (rank == 4) TNL_TRY(check_step_tokens("q", args.q.shape[1]));
+  TNL_TRY(check_like("k", args.k, args.q.dtype, rank, args.q.shape));
   TNL_TRY(check_view("v", args.v));
   std::array<std::int64_t, 4> value = args.q.shape;
-  value[2] = args.v.rank == 3 ? args.v.shape[2] : 1;
-  TNL_TRY(check_like("v", args.v, args.q.dtype, 3, value));
-  TNL_TRY(check_like("o", args.o, args.q.dtype, 3, value));
-  TNL_TRY(check_head_dims(args.q.shape[2], value[2]));
-  TNL_TRY(check_decay(args.log_decay, args.q.shape[1], args.scale));
+  value[rank - 1] = args.v.rank == rank ? args.v.shape[rank - 1] : 1;
+  TNL_TRY(check_like("v", args.v, args.q.dtype, rank, value));
+  TNL_TRY(check_like("o", args.o, args.q.dtype, rank, value));
+  const std::int64_t sequences = args.q.shape[0], heads = args.q.shape[rank - 2];
+  const std::int64_t key_dim = args.q.shape[rank - 1], value_dim = value[rank - 1];
+  TNL_TRY(check_head_dims(key_dim, value_dim));
+  TNL_TRY(check_decay(args.log_decay, heads, args.scale));
+  TNL_TRY(check_draft(args.draft, args.q, value_dim));
   TNL_TRY(check_view("state", args.state));
-  const std::int64_t sequences = args.q.shape[0];
   const std::int64_t slots = args.state.shape[0];
   const DType state_dtype = args.q.dtype == DType::kF64 ? DType::kF64 : DType::kF32;
-  TNL_TRY(check_state("state", args.state, state_dtype,
-                      {slots, args.q.shape[1], args.q.shape[2], value[2]}));
+  TNL_TRY(check_state("state", args.state, state_dtype, {slots, heads, key_dim, value_dim}));
+  if (args.device_slots.given()) {
+    if (!args.state_slots.empty()) {
+      return invalid_argument("device_slots: found beside state_slots, expected one of the two");
+    }
+    return check_like("device_slots", args.device_slots, DType::kI32, 1, {sequences});
+  }
   if (args.state_slots.empty()) {
     if (slots >= sequences) return {};
     return invalid_argument(fmt::format(
@@ -251,7 +281,24 @@ Status check_step(const AttentionStepArgs& args) {
         fmt::format("state_slots: found {} values, expected one for each of {} sequences",
                     args.state_slots.size(), sequences));
   }
-  return check_slots(args.state_slots, slots);
+  return check_slots("state_slots", args.state_slots, slots, false);
+}
+
+Status check_step_values(const AttentionStepArgs& args) {
+  const auto values = [&](const TensorView& view) {
+    return std::span(static_cast<const std::int32_t*>(view.data),
+                     static_cast<std::size_t>(args.q.shape[0]));
+  };
+  if (args.device_slots.given()) {
+    TNL_TRY(check_slots("device_slots", values(args.device_slots), args.state.shape[0], true));
+  }
+  if (!args.draft.k.given()) return {};
+  for (const std::int32_t accepted : values(args.draft.accepted)) {
+    if (accepted >= 0 && accepted <= args.draft.k.shape[1]) continue;
+    return invalid_argument(
+        fmt::format("draft.accepted: found {}, expected 0 to {}", accepted, args.draft.k.shape[1]));
+  }
+  return {};
 }
 
 }  // namespace tnl::attention

@@ -3,6 +3,9 @@
 #include <utility>
 
 namespace tnl::attention {
+
+static_assert(kAttentionStepTokens == kMostStepTokens);
+
 namespace {
 
 AttentionOperand operand(const TensorView& view) {
@@ -89,16 +92,18 @@ std::array<AttentionProblem, 3> lower_backward(const AttentionArgs& args,
 }
 
 AttentionProblem lower_step(const AttentionStepArgs& args) {
+  const int rank = args.q.rank;
   const auto row = [](const TensorView& view) {
+    if (view.rank == 4) return operand(view);
     return AttentionOperand{view.data, view.stride[0], 0, view.stride[1]};
   };
   AttentionProblem problem;
   problem.dtype = args.q.dtype;
   problem.sequences = args.q.shape[0];
-  problem.heads = args.q.shape[1];
-  problem.key_dim = args.q.shape[2];
-  problem.value_dim = args.v.shape[2];
-  problem.tokens = 1;
+  problem.heads = args.q.shape[rank - 2];
+  problem.key_dim = args.q.shape[rank - 1];
+  problem.value_dim = args.v.shape[rank - 1];
+  problem.tokens = rank == 4 ? args.q.shape[1] : 1;
   problem.log_decay = args.log_decay.data();
   problem.out_scale = args.scale;
   problem.q = row(args.q);
@@ -107,6 +112,19 @@ AttentionProblem lower_step(const AttentionStepArgs& args) {
   problem.o = row(args.o);
   problem.state_in = problem.state_out = state(args.state);
   return problem;
+}
+
+AttentionStep lower_step_options(const AttentionStepArgs& args) {
+  AttentionStep step;
+  step.slots = args.state_slots;
+  step.device_slots = static_cast<const std::int32_t*>(args.device_slots.data);
+  step.keep_state = args.keep_state;
+  if (args.draft.k.given()) {
+    step.replay = {operand(args.draft.k), operand(args.draft.v),
+                   static_cast<int>(args.draft.k.shape[1]),
+                   static_cast<const std::int32_t*>(args.draft.accepted.data)};
+  }
+  return step;
 }
 
 }  // namespace tnl::attention

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "backend/attention_problem.h"
+#include "backend/attention_step.h"
 #include "tnl/attention.h"
 
 namespace tnl::attention {
@@ -18,5 +19,6 @@ std::array<AttentionProblem, 3> lower_backward(const AttentionArgs& args,
                                                const AttentionGradients& gradients);
 
 AttentionProblem lower_step(const AttentionStepArgs& args);
+AttentionStep lower_step_options(const AttentionStepArgs& args);
 
 }  // namespace tnl::attention

@@ -155,20 +155,31 @@ void run_chunked(const AttentionProblem& problem, std::int64_t chunk, void* work
   });
 }
 
-void run_step(const AttentionProblem& problem, std::span<const std::int64_t> slots) {
+void run_step(const AttentionProblem& problem, const AttentionStep& step) {
   for_each_lane(problem, [&](const Lane& lane) {
-    const std::int64_t slot = slots.empty() ? lane.n : slots[lane.n];
+    const std::int64_t slot = step.slot(lane.n);
+    if (slot < 0) return;
     const double decay = lane.power(1);
-    double* o_row = lane.o(0);
-    std::fill(o_row, o_row + problem.value_dim, 0.0);
+    for (std::int64_t t = 0; t < problem.tokens; ++t) {
+      std::fill_n(lane.o(t), problem.value_dim, 0.0);
+    }
     for (std::int64_t k = 0; k < problem.key_dim; ++k) {
-      double* state = Lane::at(problem.state_in, slot, lane.h, k, 0);
       for (std::int64_t v = 0; v < problem.value_dim; ++v) {
-        state[v] = decay * state[v] + lane.k(0)[k] * (problem.value_scale * lane.v(0)[v]);
-        o_row[v] += lane.q(0)[k] * state[v];
+        const auto advance = [&](double& s, const double* k_row, const double* v_row) {
+          s = decay * s + k_row[k] * (problem.value_scale * v_row[v]);
+        };
+        double& state = *Lane::at(problem.state_in, slot, lane.h, k, v);
+        for (int t = 0; t < step.replayed(lane.n); ++t) {
+          advance(state, lane.at(step.replay.k, t), lane.at(step.replay.v, t));
+        }
+        double s = state;
+        for (std::int64_t t = 0; t < problem.tokens; ++t) {
+          advance(s, lane.k(t), lane.v(t));
+          lane.o(t)[v] += problem.out_scale * lane.q(t)[k] * s;
+        }
+        if (step.keep_state) state = s;
       }
     }
-    for (std::int64_t v = 0; v < problem.value_dim; ++v) o_row[v] *= problem.out_scale;
   });
 }
 

@@ -4,9 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "backend/attention_problem.h"
+#include "backend/attention_step.h"
 
 namespace tnl::attention {
 
@@ -17,6 +17,6 @@ std::size_t chunked_workspace(std::int64_t key_dim, std::int64_t value_dim);
 void run_chunked(const AttentionProblem& problem, std::int64_t chunk, void* workspace);
 
 // As Backend::attention_step.
-void run_step(const AttentionProblem& problem, std::span<const std::int64_t> slots);
+void run_step(const AttentionProblem& problem, const AttentionStep& step);
 
 }  // namespace tnl::attention

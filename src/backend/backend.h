@@ -18,7 +18,8 @@
 #include <span>
 #include <string>
 
-#include "attention_problem.h"
+#include "backend/attention_problem.h"
+#include "backend/attention_step.h"
 #include "core/thread_pool.h"
 #include "tnl/attention_plan.h"
 #include "tnl/device.h"
@@ -174,10 +175,8 @@ class Backend {
   // (attention_planner.h), which has also checked it. `workspace` as in attention.h.
   virtual Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                            void* workspace, Stream stream) = 0;
-  // tokens = 1 and state_in = state_out for every sequence; slots[n] picks the state of sequence n.
-  virtual Status attention_step(const AttentionProblem& problem,
-                                std::span<const std::int64_t> slots, const std::string& kernel,
-                                Stream stream) = 0;
+  virtual Status attention_step(const AttentionProblem& problem, const AttentionStep& step,
+                                const std::string& kernel, Stream stream) = 0;
 
   // Flat fp32 arrays: the optimiser is the same arithmetic on every backend.
   virtual void adamw(const AdamWArgs& args) = 0;

@@ -23,6 +23,7 @@ struct Call {
   std::vector<float> memory = std::vector<float>(4096);
   std::vector<float> log_decay = {-0.5f, -0.25f};
   std::vector<std::int64_t> offsets = {0, 2, 6};
+  std::vector<std::int32_t> integers = {0, 2, 1};
   AttentionArgs args;
   AttentionGradients gradients;
   AttentionStepArgs step;
@@ -205,12 +206,106 @@ TEST_P(StepMistake, HasASentence) {
   EXPECT_EQ(status.message(), GetParam().sentence);
 }
 
+// Tensors of four tokens each, an i32 one a sequence, and a draft of two tokens.
+void several(Call& c) {
+  c.step.q = c.step.k = c.view({3, 4, 2, 4});
+  c.step.v = c.step.o = c.view({3, 4, 2, 5});
+  c.step.draft.k = c.view({3, 2, 2, 4});
+  c.step.draft.v = c.view({3, 2, 2, 5});
+  c.step.draft.accepted = c.step.device_slots =
+      TensorView::contiguous(c.integers.data(), DType::kI32, {3});
+}
+
+TEST(StepArguments, SeveralTokens) {
+  const Device device = take(Device::open("cpu", {.threads = 1}));
+  Call call;
+  several(call);
+  EXPECT_OK(attention_step(call.step, device));
+  call.step.q.shape[1] = call.step.k.shape[1] = call.step.v.shape[1] = call.step.o.shape[1] = 0;
+  EXPECT_OK(attention_step(call.step, device));
+}
+
 const std::vector<std::int64_t> kTooFew = {0, 1}, kTwice = {3, 1, 3}, kOutside = {0, 4, 1},
                                 kNegative = {0, -1, 1};
 
 const Mistake kStepMistakes[] = {
-    {"Rank", [](Call& c) { c.step.q = c.args.q; },
-     "q: found f32[2, 3, 2, 4], expected rank 3, [N, H, K]"},
+    {"Rank",
+     [](Call& c) {
+       c.step.q = c.view({3, 8});
+     },
+     "q: found f32[3, 8], expected rank 3, [N, H, K], or 4, [N, T, H, K]"},
+    {"TooManyTokens",
+     [](Call& c) {
+       c.step.q = c.view({3, 9, 2, 4});
+     },
+     "q: found 9 tokens a sequence, expected 0 to 8"},
+    {"TokensDiffer",
+     [](Call& c) {
+       several(c);
+       c.step.k = c.view({3, 3, 2, 4});
+     },
+     "k: found f32[3, 3, 2, 4], expected f32[3, 4, 2, 4]"},
+    {"OneTokenAndSeveral",
+     [](Call& c) {
+       several(c);
+       c.step.v = c.view({3, 2, 5});
+     },
+     "v: found f32[3, 2, 5], expected f32[3, 4, 2, 1]"},
+    {"DraftWithoutKeys",
+     [](Call& c) {
+       several(c);
+       c.step.draft.k = {};
+     },
+     "draft.k: not given"},
+    {"DraftTooLong",
+     [](Call& c) {
+       several(c);
+       c.step.draft.k = c.view({3, 9, 2, 4});
+     },
+     "draft.k: found 9 tokens a sequence, expected 0 to 8"},
+    {"DraftValues",
+     [](Call& c) {
+       several(c);
+       c.step.draft.v = c.step.v;
+     },
+     "draft.v: found f32[3, 4, 2, 5], expected f32[3, 2, 2, 5]"},
+    {"DraftWithoutCounts",
+     [](Call& c) {
+       several(c);
+       c.step.draft.accepted = {};
+     },
+     "draft.accepted: not given"},
+    {"DraftAccepted",
+     [](Call& c) {
+       several(c);
+       c.integers[1] = 3;
+       c.step.device_slots = {};
+     },
+     "draft.accepted: found 3, expected 0 to 2"},
+    {"DeviceSlotsOf64Bits",
+     [](Call& c) {
+       several(c);
+       c.step.device_slots.dtype = DType::kI64;
+     },
+     "device_slots: found i64[3], expected i32[3]"},
+    {"DeviceSlotsBesideSlots",
+     [](Call& c) {
+       several(c);
+       c.step.state_slots = kTooFew;
+     },
+     "device_slots: found beside state_slots, expected one of the two"},
+    {"DeviceSlotTwice",
+     [](Call& c) {
+       several(c);
+       c.integers = {2, 0, 2};
+     },
+     "device_slots: found 2 twice, expected distinct slots"},
+    {"DeviceSlotOutside",
+     [](Call& c) {
+       several(c);
+       c.integers = {2, 0, 4};
+     },
+     "device_slots: found 4, expected at most 3"},
     {"Values",
      [](Call& c) {
        c.step.v = c.view({2, 2, 5});

@@ -45,6 +45,19 @@ TensorView OnDevice::operator()(const TensorView& host) const {
   return {};
 }
 
+TensorView OnDevice::integers(const std::vector<std::int32_t>& values) {
+  const auto count = static_cast<std::int64_t>(values.size());
+  auto* data = const_cast<std::int32_t*>(values.data());
+  TensorView view = TensorView::contiguous(data, DType::kI32, {count});
+  if (device_.properties().kind == DeviceKind::kCuda) {
+    const std::size_t bytes = values.size() * sizeof(std::int32_t);
+    workspaces_.push_back(take(DeviceBuffer::allocate(device_, bytes, "test tensor")));
+    EXPECT_OK(device_.upload(workspaces_.back().data(), data, bytes));
+    view.data = workspaces_.back().data();
+  }
+  return view;
+}
+
 void* OnDevice::workspace(std::size_t bytes) {
   workspaces_.push_back(take(DeviceBuffer::allocate(device_, bytes, "workspace")));
   const std::vector<std::byte> nan(bytes, std::byte{0xff});

@@ -25,6 +25,8 @@ class OnDevice {
   TensorView operator()(const Tensor& tensor);
   // A view into a tensor given before.
   TensorView operator()(const TensorView& host) const;
+  // i32, one axis, in the device's memory; only read. The values have to outlive this.
+  TensorView integers(const std::vector<std::int32_t>& values);
   // Aligned as the operator wants it, filled with NaN.
   void* workspace(std::size_t bytes);
   // Waits for the device and brings every tensor back.

@@ -223,29 +223,27 @@ TEST(CudaDevicesPlan, CanBeForced) {
 }
 
 TEST(CudaStep, NamesWhatItDoesNotAccept) {
-  const auto sentence = [](std::int64_t tokens, const StepOptions& options,
-                           DType dtype = DType::kBF16) {
-    const Status status = check_step(Call(2, tokens, 4, 64, 64, dtype).p, options);
+  const auto sentence = [](std::int64_t tokens, const AttentionStep& step,
+                           const StepTuning& tuning = {}, DType dtype = DType::kBF16) {
+    const Status status = check_step(Call(2, tokens, 4, 64, 64, dtype).p, step, tuning);
     return status.ok() ? std::string("accepted") : std::string(status.message());
   };
   for (std::int64_t tokens : {0, 1, 8}) EXPECT_EQ(sentence(tokens, {}), "accepted");
   EXPECT_EQ(sentence(9, {}),
             "attention step: found 9 tokens a sequence, expected 0 to 8, not packed");
-  EXPECT_EQ(sentence(1, {}, DType::kF64),
+  EXPECT_EQ(sentence(1, {}, {}, DType::kF64),
             "attention step on a GPU: found f64, expected f32, bf16 or f16");
-  StepOptions options;
-  options.columns = 48;
-  EXPECT_EQ(sentence(1, options),
+  EXPECT_EQ(sentence(1, {}, {.columns = 48}),
             "attention step: found 48 columns a block, expected 0 (chosen), 16, 32, 64 or 128");
-  options = {};
-  options.replay.tokens = 9;
-  EXPECT_EQ(sentence(1, options), "attention step: found 9 tokens to replay, expected 0 to 8");
-  options.replay.tokens = 3;
-  EXPECT_EQ(sentence(1, options),
+  AttentionStep step;
+  step.replay.tokens = 9;
+  EXPECT_EQ(sentence(1, step), "attention step: found 9 tokens to replay, expected 0 to 8");
+  step.replay.tokens = 3;
+  EXPECT_EQ(sentence(1, step),
             "attention step: tokens to replay, but no array that says how many are accepted");
   const std::int32_t accepted = 2;
-  options.replay.accepted = &accepted;
-  EXPECT_EQ(sentence(0, options), "accepted");
+  step.replay.accepted = &accepted;
+  EXPECT_EQ(sentence(0, step), "accepted");
 }
 
 TEST(CudaStep, NarrowsItsBlocksForSmallBatches) {

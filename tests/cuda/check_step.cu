@@ -80,10 +80,10 @@ class Session {
                                 std::int64_t{case_.K} * case_.V, case_.V, 1};
     return p;
   }
-  bool step(int first, int tokens, StepOptions options, std::span<const std::int64_t> slots = {},
+  bool step(int first, int tokens, const AttentionStep& options, const float* decay = nullptr,
             cudaStream_t stream = nullptr) const {
-    options.columns = case_.columns;
-    const Status status = run_step(problem(first, tokens), slots, stream, options);
+    const Status status = run_step(problem(first, tokens), options, stream,
+                                   {.decay = decay, .columns = case_.columns});
     if (!status.ok()) std::printf("     %s\n", status.message().c_str());
     return status.ok();
   }
@@ -143,7 +143,7 @@ bool check_recurrence(const Case& c) {
 bool check_ways(const Case& c) {
   Session x(c);
   bool ok = true;
-  for (int t = 0; t < kTokens; ++t) ok &= x.step(t, 1, {}, kSlots);
+  for (int t = 0; t < kTokens; ++t) ok &= x.step(t, 1, {.slots = kSlots});
   const auto outputs = x.outputs(), states = x.states();
   const auto same = [&] {
     const bool equal = ok && outputs == x.outputs() && states == x.states();
@@ -153,30 +153,28 @@ bool check_ways(const Case& c) {
   x.reset();
   for (int t = 0, n = 0; t < kTokens; t += n) {
     n = std::min(t == 0 ? 3 : t == 3 ? 8 : 2, kTokens - t);
-    ok &= x.step(t, n, {}, kSlots);
+    ok &= x.step(t, n, {.slots = kSlots});
   }
   const bool several = report(c, "several tokens at once", same());
 
   const Memory slots = to_device(std::vector<std::int32_t>{6, 0, 3});
-  const Memory other = to_device(std::vector<std::int32_t>{2, -1, 7});
   std::vector<float> lambda;
   for (float d : x.log_decay()) lambda.push_back(static_cast<float>(std::exp2(log2_decay(d))));
   const Memory decay = to_device(lambda);
-  const StepOptions on_device{.slots = static_cast<const std::int32_t*>(slots.get()),
-                              .decay = static_cast<const float*>(decay.get())};
-  for (int t = 0; t < kTokens; ++t) ok &= x.step(t, 1, on_device);
+  const AttentionStep on_device{.device_slots = static_cast<const std::int32_t*>(slots.get())};
+  const auto* decays = static_cast<const float*>(decay.get());
+  for (int t = 0; t < kTokens; ++t) ok &= x.step(t, 1, on_device, decays);
   const bool device = report(c, "tables on the device", same());
 
   // Captured with other slots, one of them absent; replayed with those of above.
   const Memory changing = to_device(std::vector<std::int32_t>{2, -1, 7});
-  const StepOptions captured{.slots = static_cast<const std::int32_t*>(changing.get()),
-                             .decay = on_device.decay};
+  const AttentionStep captured{.device_slots = static_cast<const std::int32_t*>(changing.get())};
   cudaStream_t stream;
   CUDA_OK(cudaStreamCreate(&stream));
   cudaGraph_t graph;
   cudaGraphExec_t exec;
   CUDA_OK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  ok &= x.step(0, 8, captured, {}, stream) && x.step(8, kTokens - 8, captured, {}, stream);
+  ok &= x.step(0, 8, captured, decays, stream) && x.step(8, kTokens - 8, captured, decays, stream);
   CUDA_OK(cudaStreamEndCapture(stream, &graph));
   CUDA_OK(cudaGraphInstantiate(&exec, graph, 0));
   CUDA_OK(cudaGraphLaunch(exec, stream));
@@ -209,7 +207,7 @@ bool check_speculation(const Case& c) {
   std::vector<std::vector<unsigned char>> tried, next;
   for (int n = 0; n < kSequences; ++n) tried.push_back(x.outputs_of(n, 0, kTried));
   const AttentionProblem p = x.problem(0, kTried);
-  StepOptions verify{.keep_state = false};
+  AttentionStep verify{.keep_state = false};
   verify.replay = {p.k, p.v, kTried, static_cast<const std::int32_t*>(count.get())};
   ok &= x.step(kTried, kNext, verify);
   for (int n = 0; n < kSequences; ++n) next.push_back(x.outputs_of(n, kTried, kTried + kNext));
@@ -219,7 +217,7 @@ bool check_speculation(const Case& c) {
   ok &= x.step(kTried, 0, verify) && after == x.states();
   // Kept: the tokens behind what was accepted enter too.
   x.reset();
-  StepOptions keep = verify;
+  AttentionStep keep = verify;
   keep.keep_state = true;
   ok &= x.step(kTried, kNext, keep);
   const std::vector<unsigned char> kept = x.states();

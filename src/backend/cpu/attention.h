@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/attention_problem.h"
+#include "backend/attention_step.h"
 #include "core/thread_pool.h"
 #include "tnl/attention_plan.h"
 #include "tnl/status.h"
@@ -21,8 +22,8 @@ const AttentionKernels* find_attention_kernels(const std::string& target);
 Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                  ThreadPool& pool, void* workspace);
 // kernel: a CPU target.
-Status attention_step(const AttentionProblem& problem, ThreadPool& pool,
-                      std::span<const std::int64_t> slots, const std::string& kernel);
+Status attention_step(const AttentionProblem& problem, const AttentionStep& step, ThreadPool& pool,
+                      const std::string& kernel);
 
 // Columns of V that the kernel computes at once; slices that are a multiple of it waste nothing.
 // 0: this build has no such kernel.

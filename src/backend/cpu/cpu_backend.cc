@@ -98,10 +98,9 @@ Status CpuBackend::attention(std::span<const AttentionProblem> problems, const A
   return cpu::attention(problems, plan, pool_, workspace);
 }
 
-Status CpuBackend::attention_step(const AttentionProblem& problem,
-                                  std::span<const std::int64_t> slots, const std::string& kernel,
-                                  Stream) {
-  return cpu::attention_step(problem, pool_, slots, kernel);
+Status CpuBackend::attention_step(const AttentionProblem& problem, const AttentionStep& step,
+                                  const std::string& kernel, Stream) {
+  return cpu::attention_step(problem, step, pool_, kernel);
 }
 
 std::unique_ptr<Backend> make_cpu_backend(const DeviceProperties& properties) {

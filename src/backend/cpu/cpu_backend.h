@@ -52,7 +52,7 @@ class CpuBackend final : public HostBackend {
 
   Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                    void* workspace, Stream stream) override;
-  Status attention_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
+  Status attention_step(const AttentionProblem& problem, const AttentionStep& step,
                         const std::string& kernel, Stream stream) override;
 
   void adamw(const AdamWArgs& args) override;

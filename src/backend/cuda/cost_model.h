@@ -30,7 +30,7 @@ class CostModel {
  private:
   int items(int blocks_per_multiprocessor) const;
   double product_seconds(bool beside) const;
-  double chunk_seconds(std::size_t items) const;
+  double chunk_seconds(std::size_t items, bool drifts) const;
 
   SweepShape shape_;
   Kernel kernel_;

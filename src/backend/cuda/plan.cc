@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/cuda/lightning/chunk_config.h"
 #include "backend/cuda/lightning/fma_config.h"
 #include "backend/cuda/lightning/mma_config.h"
 #include "backend/cuda/segments.h"
@@ -58,6 +59,13 @@ bool sweepable(const AttentionProblem& p, const DeviceLimits& limits) {
          p.value_dim % 8 == 0;
 }
 
+// No sequence longer than a chunk, and no state to start from.
+bool one_chunk(const AttentionProblem& p) {
+  std::int64_t longest = 0;
+  for (std::int64_t n = 0; n < p.sequences; ++n) longest = std::max(longest, p.length(n));
+  return longest <= kChunk && p.state_in.data == nullptr;
+}
+
 int tiles_of(std::int64_t columns) {
   return static_cast<int>((columns + kTile - 1) / kTile);
 }
@@ -72,13 +80,23 @@ std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& li
     return {mma ? Kernel::kMma256 : Kernel::kFma256};
   }
   if (p.key_dim <= 64) return {Kernel::kSweep64, Kernel::kSweep64Single};
-  if (p.key_dim <= 128) return {Kernel::kSweep128, Kernel::kSweep128Single};
+  if (p.key_dim <= 128) {
+    if (one_chunk(p)) return {Kernel::kChunk128};
+    return {Kernel::kSweep128, Kernel::kSweep128Single};
+  }
   return {Kernel::kSweep256, Kernel::kSweep256Single};
 }
 
 Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
                              const DeviceLimits& limits) {
   if (name == kernel_name(Kernel::kGeneral)) return Kernel::kGeneral;
+  if (name == kernel_name(Kernel::kChunk128)) {
+    if (kernel_takes(Kernel::kChunk128, p, limits)) return Kernel::kChunk128;
+    return invalid_argument(fmt::format(
+        "kernel '{}': the call needs what sweep128 does, sequences of at most {} tokens and no "
+        "incoming state",
+        name, kChunk));
+  }
   std::string names;
   for (Kernel kernel : kSweeps) {
     names += fmt::format("{}, ", kernel_name(kernel));
@@ -111,7 +129,8 @@ Result<Kernel> forced_kernel(const std::string& name, const AttentionProblem& p,
                     "or f16, data and strides that are multiples of 16 bytes",
                     name));
   }
-  return invalid_argument(fmt::format("kernel: found '{}', expected {}or general", name, names));
+  return invalid_argument(
+      fmt::format("kernel: found '{}', expected {}chunk128 or general", name, names));
 }
 
 // What the launch takes with one kernel.
@@ -134,6 +153,7 @@ std::size_t align(std::size_t bytes) {
 bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLimits& limits) {
   if (kernel == Kernel::kGeneral) return general_columns(problem.key_dim) > 0;
   if (problem.key_dim > kTile * sweep_shape(kernel, Split::kNone).key_tiles) return false;
+  if (kernel == Kernel::kChunk128 && !one_chunk(problem)) return false;
   if (!is_row_kernel(kernel)) return sweepable(problem, limits);
   return is_mma(kernel) ? mma_takes(problem, limits) : countable(problem);
 }
@@ -152,6 +172,8 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep128Single>(split);
     case Kernel::kSweep256Single:
       return shape_of<Sweep256Single>(split);
+    case Kernel::kChunk128:
+      return shape_of<Chunk128>(split);
     case Kernel::kMma64:
       return shape_of<Mma64>(split);
     case Kernel::kMma128:
@@ -206,6 +228,8 @@ const char* kernel_name(Kernel kernel) {
       return "sweep128-single";
     case Kernel::kSweep256Single:
       return "sweep256-single";
+    case Kernel::kChunk128:
+      return "chunk128";
     case Kernel::kMma64:
       return "mma64";
     case Kernel::kMma128:

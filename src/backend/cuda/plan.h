@@ -33,6 +33,7 @@ enum class Kernel {
   kSweep64Single,   // the same K, one block of one tile: the shortest time a chunk
   kSweep128Single,  //
   kSweep256Single,  //
+  kChunk128,        // K <= 128, sequences of one chunk without a state coming in
   kMma64,           // the same K by mma.sync, for any device from sm_80 on
   kMma128,          //
   kMma256,          //
@@ -41,6 +42,7 @@ enum class Kernel {
   kFma256,          //
   kGeneral,         // any K, V, strides and dtype; token by token
 };
+// The kernels for Hopper, but for kChunk128 of sequences of any length.
 inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
                                      Kernel::kSweep256,       Kernel::kSweep64Single,
                                      Kernel::kSweep128Single, Kernel::kSweep256Single};
@@ -68,7 +70,7 @@ struct PlanOptions {
   int runs = 0;          // runs of a segmented plan, all sequences and heads together; 0: chosen
   std::optional<Split> split;    // kAll is the precise plan
   bool batch_invariant = false;  // bits of a sequence do not depend on what else is in the batch
-  double horizon_bits = 24;      // a state this many halvings old is taken as forgotten
+  double horizon_bits = 0;       // a state this many halvings old is taken as forgotten; 0: chosen
 };
 
 // A chain of workspace slots: slot j becomes slot j + factor · slot j-1.

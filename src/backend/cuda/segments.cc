@@ -23,6 +23,12 @@ struct Chain {
   std::int64_t horizon = 0;  // chunks after which a state is forgotten
 };
 
+// After how many halvings a state is taken as forgotten: what fp32 sums cannot hold anyway, or,
+// where operands are rounded to 16 bits, a thousandth of that rounding.
+double horizon_bits(DType dtype, Split split) {
+  return dtype == DType::kF32 || split == Split::kAll ? 24 : 20;
+}
+
 std::vector<Chain> chains_of(std::span<const AttentionProblem> problems, const LaunchPlan& launch,
                              double bits) {
   std::vector<Chain> chains;
@@ -234,7 +240,9 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
   // blocks a multiprocessor drift apart and do not.
   if (launch.calls.size() == 3 && launch.kernel != Kernel::kSweep64) bytes *= 5.0 / 6.0;
   const CostModel model(launch.kernel, launch.split, limits, launch.blocks_per_item, bytes);
-  const std::vector<Chain> chains = chains_of(problems, launch, options.horizon_bits);
+  const double bits =
+      options.horizon_bits > 0 ? options.horizon_bits : horizon_bits(first.dtype, launch.split);
+  const std::vector<Chain> chains = chains_of(problems, launch, bits);
   const Cutter cutter{problems, chains, model, limits};
   const std::string& forced = options.segments;
   const LaunchPlan empty = launch;

@@ -4,33 +4,35 @@
 
 namespace tnl::cuda {
 
-Status check_step(const AttentionProblem& problem, const StepOptions& options) {
-  if (problem.tokens < 0 || problem.tokens > kStepTokens || !problem.cu_seqlens.empty()) {
+Status check_step(const AttentionProblem& problem, const AttentionStep& step,
+                  const StepTuning& tuning) {
+  if (problem.tokens < 0 || problem.tokens > kMostStepTokens || !problem.cu_seqlens.empty()) {
     return invalid_argument(
         fmt::format("attention step: found {}{} tokens a sequence, expected 0 to {}, not packed",
-                    problem.tokens, problem.cu_seqlens.empty() ? "" : " packed", kStepTokens));
+                    problem.tokens, problem.cu_seqlens.empty() ? "" : " packed", kMostStepTokens));
   }
   if (problem.dtype == DType::kF64) {
     return invalid_argument("attention step on a GPU: found f64, expected f32, bf16 or f16");
   }
-  const StepReplay& replay = options.replay;
-  if (replay.tokens < 0 || replay.tokens > kStepTokens) {
-    return invalid_argument(fmt::format(
-        "attention step: found {} tokens to replay, expected 0 to {}", replay.tokens, kStepTokens));
+  const StepReplay& replay = step.replay;
+  if (replay.tokens < 0 || replay.tokens > kMostStepTokens) {
+    return invalid_argument(
+        fmt::format("attention step: found {} tokens to replay, expected 0 to {}", replay.tokens,
+                    kMostStepTokens));
   }
   if (replay.tokens > 0 && replay.accepted == nullptr) {
     return invalid_argument(
         "attention step: tokens to replay, but no array that says how many are accepted");
   }
-  bool known = options.columns == 0;
+  bool known = tuning.columns == 0;
   for (int columns = kFewestStepColumns; columns <= kMostStepColumns; columns *= 2) {
-    known |= options.columns == columns;
+    known |= tuning.columns == columns;
   }
   if (!known) {
     return invalid_argument(
         fmt::format("attention step: found {} columns a block, expected 0 (chosen), 16, 32, 64 "
                     "or 128",
-                    options.columns));
+                    tuning.columns));
   }
   return {};
 }

@@ -71,7 +71,7 @@ Status ReferenceBackend::attention(std::span<const AttentionProblem>, const Atte
   return internal_error("the reference backend has no attention kernels of its own");
 }
 
-Status ReferenceBackend::attention_step(const AttentionProblem&, std::span<const std::int64_t>,
+Status ReferenceBackend::attention_step(const AttentionProblem&, const AttentionStep&,
                                         const std::string&, Stream) {
   return internal_error("the reference backend has no attention kernels of its own");
 }

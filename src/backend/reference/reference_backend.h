@@ -41,7 +41,7 @@ class ReferenceBackend final : public HostBackend {
   // fp64 attention has its references in src/attention, above the backends.
   Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                    void* workspace, Stream stream) override;
-  Status attention_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
+  Status attention_step(const AttentionProblem& problem, const AttentionStep& step,
                         const std::string& kernel, Stream stream) override;
   void adamw(const AdamWArgs& args) override;
   double sum_of_squares(std::span<const float> values) override;

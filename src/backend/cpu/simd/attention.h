@@ -58,16 +58,16 @@ struct AttentionTask {
 inline constexpr std::int64_t kPowersBefore = 32;
 inline constexpr std::int64_t kPowersAfter = 32;
 
-// One token of one sequence and head; the state is updated in place.
+// 1 to 8 tokens of one sequence and head; the state is updated in place.
 struct AttentionStepTask {
   DType dtype = DType::kF32;
+  int tokens = 1;
   std::int64_t key_dim = 0;
   std::int64_t value_dim = 0;
-  const void* q = nullptr;
-  const void* k = nullptr;
-  const void* v = nullptr;
-  void* o = nullptr;
+  AttentionRows q = {}, k = {}, v = {},
+                o = {};  // without o.data only the state is computed, and q is not read
   float* state = nullptr;
+  bool keep_state = true;  // false: not written
   std::int64_t stride_k = 0;
   float decay = 1;
   float out_scale = 1;

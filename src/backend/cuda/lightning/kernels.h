@@ -24,6 +24,7 @@ SweepFunction sweep256_function(DType dtype, Split split);
 SweepFunction sweep64_single_function(DType dtype, Split split);
 SweepFunction sweep128_single_function(DType dtype, Split split);
 SweepFunction sweep256_single_function(DType dtype, Split split);
+SweepFunction chunk128_function(DType dtype, Split split);
 
 using RowFunction = void (*)(RowParams);
 RowFunction mma64_function(DType dtype, Split split);
@@ -58,11 +59,11 @@ struct DeviceTables {
 Status run_general(const AttentionProblem& problem, std::span<const std::int64_t> slots,
                    cudaStream_t stream, const DeviceTables& tables = {});
 
-// Up to kStepTokens tokens a sequence, the state (state_in and state_out, the same) updated in
-// place with one read and one write. slots[n]: the state of sequence n; empty: n. Token by token
-// the bits are those of as many steps of one token with the same `columns`.
-Status run_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                cudaStream_t stream, const StepOptions& options = {});
+// Up to kMostStepTokens tokens a sequence, the state (state_in and state_out, the same) updated in
+// place with one read and one write. Token by token the bits are those of as many steps of one
+// token with the same `columns`.
+Status run_step(const AttentionProblem& problem, const AttentionStep& step, cudaStream_t stream,
+                const StepTuning& tuning = {});
 
 // S of slot j becomes S of slot j plus factor · S of slot j - 1, along each chain. The chains are
 // read from `on_device`, or where that is nullptr travel as arguments, at most kInlineScans.

@@ -30,6 +30,8 @@ SweepFunction sweep_function(Kernel kernel, DType dtype, Split split) {
       return sweep128_single_function(dtype, split);
     case Kernel::kSweep256Single:
       return sweep256_single_function(dtype, split);
+    case Kernel::kChunk128:
+      return chunk128_function(dtype, split);
     default:
       break;
   }
@@ -315,7 +317,9 @@ Status prepare_kernels() {
   TNL_TRY(cuda_status(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
                       "asking for the device's compute capability"));
   if (major != 9) return {};  // the sweeps are sm_90a code
-  for (Kernel kernel : kSweeps) {
+  std::vector<Kernel> kernels(std::begin(kSweeps), std::end(kSweeps));
+  kernels.push_back(Kernel::kChunk128);
+  for (Kernel kernel : kernels) {
     for (Split split : {Split::kNone, Split::kState, Split::kAll}) {
       for (DType dtype : {DType::kBF16, DType::kF16}) {
         const void* function = reinterpret_cast<const void*>(sweep_function(kernel, dtype, split));

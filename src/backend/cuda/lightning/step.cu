@@ -80,7 +80,8 @@ __device__ __forceinline__ float4 add(float4 a, float4 b) {
 template <int kTokens, bool kReplay>
 constexpr std::size_t shared_floats(std::size_t key_dim) {
   const std::size_t keys = key_dim * 2 * kTokens;
-  const std::size_t replay = kReplay ? key_dim * kStepTokens + kStepTokens * kMostStepColumns : 0;
+  const std::size_t replay =
+      kReplay ? key_dim * kMostStepTokens + kMostStepTokens * kMostStepColumns : 0;
   return std::max<std::size_t>(keys + replay, kTokens * kWarps * kMostStepColumns);
 }
 
@@ -107,15 +108,22 @@ struct StateRows {
   }
 };
 
-// One row of K of `tokens` tokens into shared memory, all of its loads in flight together.
+// One row of K of `tokens` tokens: all of its loads in flight together, then into shared memory.
 template <class T, int kTokens>
-__device__ __forceinline__ void gather(float* to, const T* from, std::int64_t stride, int tokens) {
-  float x[kTokens];
+struct KeyRow {
+  T x[kTokens];
+
+  __device__ __forceinline__ void load(const T* from, std::int64_t stride, int tokens) {
 #pragma unroll
-  for (int t = 0; t < kTokens; ++t) x[t] = t < tokens ? to_float(from[t * stride]) : 0.f;
+    for (int t = 0; t < kTokens; ++t) {
+      if (t < tokens) x[t] = from[t * stride];
+    }
+  }
+  __device__ __forceinline__ void store(float* to, int tokens) const {
 #pragma unroll
-  for (int t = 0; t < kTokens; ++t) to[t] = x[t];
-}
+    for (int t = 0; t < kTokens; ++t) to[t] = t < tokens ? to_float(x[t]) : 0.f;
+  }
+};
 
 // Adds the sums of the rows that the threads hold and writes o.
 template <class T, int kTokens>
@@ -180,9 +188,20 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
   const float decay = p.decay != nullptr ? p.decay[head] : p.decays[blockIdx.y];
   const int tokens = kTokens == 1 ? 1 : p.tokens;
   const int replayed = kReplay ? min(max(p.accepted[n], 0), p.replay_tokens) : 0;
-  float* keys = reinterpret_cast<float*>(shared);        // [K][k of the tokens, q of the tokens]
-  float* replay_keys = keys + K * 2 * kTokens;           // [K][kStepTokens]
-  float* replay_values = replay_keys + K * kStepTokens;  // [kStepTokens][4 lanes]
+  float* keys = reinterpret_cast<float*>(shared);  // [K][k of the tokens, q of the tokens]
+  float* replay_keys = keys + K * 2 * kTokens;     // [K][kMostStepTokens]
+  float* replay_values = replay_keys + K * kMostStepTokens;  // [kMostStepTokens][4 lanes]
+  // q, k and v are asked for before any of them is waited for: one trip to memory for all.
+  KeyRow<T, kTokens> k, q;
+  KeyRow<T, kReplay ? kMostStepTokens : 1> replay_k;
+  const auto load_keys = [&](int i) {
+    k.load(row_of<T>(p.k, n, 0, head) + i, p.k.stride_token, tokens);
+    q.load(row_of<T>(p.q, n, 0, head) + i, p.q.stride_token, tokens);
+    if constexpr (kReplay) {
+      replay_k.load(row_of<T>(p.replay_k, n, 0, head) + i, p.replay_k.stride_token, replayed);
+    }
+  };
+  if (thread < K) load_keys(thread);
   float4 v[kTokens], sum[kTokens];
 #pragma unroll
   for (int t = 0; t < kTokens; ++t) {
@@ -191,14 +210,13 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
       v[t] = load_values(row_of<T>(p.v, n, t, head) + column, p.value_scale, p.vector_values);
     }
   }
-  for (int i = thread; i < K; i += kThreads) {
-    float* to = keys + i * 2 * kTokens;
-    gather<T, kTokens>(to, row_of<T>(p.k, n, 0, head) + i, p.k.stride_token, tokens);
-    gather<T, kTokens>(to + kTokens, row_of<T>(p.q, n, 0, head) + i, p.q.stride_token, tokens);
-    if constexpr (kReplay) {
-      gather<T, kStepTokens>(replay_keys + i * kStepTokens, row_of<T>(p.replay_k, n, 0, head) + i,
-                             p.replay_k.stride_token, replayed);
-    }
+#pragma unroll 1
+  for (int i = thread; i < K;) {
+    k.store(keys + i * 2 * kTokens, tokens);
+    q.store(keys + i * 2 * kTokens + kTokens, tokens);
+    if constexpr (kReplay) replay_k.store(replay_keys + i * kMostStepTokens, replayed);
+    i += kThreads;
+    if (i < K) load_keys(i);
   }
   if constexpr (kReplay) {
     for (int t = row; t < replayed && inside; t += step) {
@@ -220,7 +238,7 @@ __global__ void __launch_bounds__(kThreads, kTokens == 1 ? 8
 #pragma unroll
         for (int i = 0; i < kRows; ++i) {
           const int at = min(first + i * step, K - 1);
-          now.s[i] = advance(now.s[i], decay, replay_keys[at * kStepTokens + t], x);
+          now.s[i] = advance(now.s[i], decay, replay_keys[at * kMostStepTokens + t], x);
         }
       }
       if (!p.keep_state && replayed > 0) now.store(state, p.stride_k, first, step, count);
@@ -268,10 +286,10 @@ Variant variant(std::int64_t key_dim) {
 
 template <class T>
 Variant variant_of(const AttentionProblem& p, bool replay) {
-  if (replay) return variant<T, kStepTokens, true>(p.key_dim);
+  if (replay) return variant<T, kMostStepTokens, true>(p.key_dim);
   if (p.tokens == 1) return variant<T, 1, false>(p.key_dim);
   return p.tokens <= 4 ? variant<T, 4, false>(p.key_dim)
-                       : variant<T, kStepTokens, false>(p.key_dim);
+                       : variant<T, kMostStepTokens, false>(p.key_dim);
 }
 
 Variant choose_variant(const AttentionProblem& p, bool replay) {
@@ -299,48 +317,48 @@ bool vectors(const AttentionOperand& x, DType dtype) {
          x.stride_token % 4 == 0 && x.stride_head % 4 == 0;
 }
 
-Status launch_steps(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                    const StepOptions& options, const Variant& variant, cudaStream_t stream) {
+Status launch_steps(const AttentionProblem& problem, const AttentionStep& step,
+                    const StepTuning& tuning, const Variant& variant, cudaStream_t stream) {
   StepParams params{};
   params.q = operand(problem.q);
   params.k = operand(problem.k);
   params.v = operand(problem.v);
   params.o = operand(problem.o);
-  params.replay_k = operand(options.replay.k);
-  params.replay_v = operand(options.replay.v);
+  params.replay_k = operand(step.replay.k);
+  params.replay_v = operand(step.replay.v);
   params.state = static_cast<float*>(problem.state_out.data);
   params.stride_sequence = problem.state_out.stride_sequence;
   params.stride_head = problem.state_out.stride_head;
   params.stride_k = problem.state_out.stride_k;
-  params.slots = options.slots;
-  params.accepted = options.replay.accepted;
-  params.decay = options.decay;
+  params.slots = step.device_slots;
+  params.accepted = step.replay.accepted;
+  params.decay = tuning.decay;
   params.key_dim = static_cast<std::int32_t>(problem.key_dim);
   params.value_dim = static_cast<std::int32_t>(problem.value_dim);
   params.tokens = static_cast<std::int32_t>(problem.tokens);
-  params.replay_tokens = options.replay.tokens;
+  params.replay_tokens = step.replay.tokens;
   params.out_scale = static_cast<float>(problem.out_scale);
   params.value_scale = static_cast<float>(problem.value_scale);
-  params.keep_state = options.keep_state;
+  params.keep_state = step.keep_state;
   params.vector_values = vectors(problem.v, problem.dtype) &&
-                         (options.replay.tokens == 0 || vectors(options.replay.v, problem.dtype));
-  params.slots_inline = options.slots == nullptr && !slots.empty();
-  const int columns = options.columns > 0 ? options.columns : choose_step_columns(problem);
+                         (step.replay.tokens == 0 || vectors(step.replay.v, problem.dtype));
+  params.slots_inline = step.device_slots == nullptr && !step.slots.empty();
+  const int columns = tuning.columns > 0 ? tuning.columns : choose_step_columns(problem);
   params.lanes = columns / 4;
   while ((1 << params.lane_bits) < params.lanes) ++params.lane_bits;
   const auto blocks = static_cast<unsigned>((problem.value_dim + columns - 1) / columns);
   const std::int64_t most_sequences = params.slots_inline ? kMaxSlots : kMaxGrid;
-  const std::int64_t most_heads = options.decay == nullptr ? kMaxDecays : kMaxGrid;
+  const std::int64_t most_heads = tuning.decay == nullptr ? kMaxDecays : kMaxGrid;
   for (std::int64_t n = 0; n < problem.sequences; n += most_sequences) {
     const std::int64_t sequences = std::min(most_sequences, problem.sequences - n);
     params.first_sequence = n;
     for (std::int64_t i = 0; params.slots_inline && i < sequences; ++i) {
-      params.slot[i] = static_cast<std::int32_t>(slots[n + i]);
+      params.slot[i] = static_cast<std::int32_t>(step.slots[n + i]);
     }
     for (std::int64_t h = 0; h < problem.heads; h += most_heads) {
       const std::int64_t heads = std::min(most_heads, problem.heads - h);
       params.first_head = static_cast<std::int32_t>(h);
-      for (std::int64_t i = 0; options.decay == nullptr && i < heads; ++i) {
+      for (std::int64_t i = 0; tuning.decay == nullptr && i < heads; ++i) {
         params.decays[i] = static_cast<float>(std::exp2(log2_decay(problem.log_decay[h + i])));
       }
       const dim3 grid(blocks, static_cast<unsigned>(heads), static_cast<unsigned>(sequences));
@@ -352,38 +370,39 @@ Status launch_steps(const AttentionProblem& problem, std::span<const std::int64_
 }
 
 // The same through the general path: what is replayed first, then the tokens of the call.
-Status run_general_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                        const StepOptions& options, cudaStream_t stream) {
-  DeviceTables tables{.slots = options.slots, .decay = options.decay};
-  if (options.replay.tokens > 0) {
+Status run_general_step(const AttentionProblem& problem, const AttentionStep& step,
+                        const StepTuning& tuning, cudaStream_t stream) {
+  DeviceTables tables{.slots = step.device_slots, .decay = tuning.decay};
+  if (step.replay.tokens > 0) {
     AttentionProblem replay = problem;
-    replay.q = replay.k = options.replay.k;
-    replay.v = options.replay.v;
+    replay.q = replay.k = step.replay.k;
+    replay.v = step.replay.v;
     replay.o = {};
-    replay.tokens = options.replay.tokens;
-    tables.lengths = options.replay.accepted;
-    TNL_TRY(run_general(replay, slots, stream, tables));
+    replay.tokens = step.replay.tokens;
+    tables.lengths = step.replay.accepted;
+    TNL_TRY(run_general(replay, step.slots, stream, tables));
     tables.lengths = nullptr;
   }
   if (problem.tokens == 0) return {};
   AttentionProblem own = problem;
-  if (!options.keep_state) own.state_out.data = nullptr;
-  return run_general(own, slots, stream, tables);
+  if (!step.keep_state) own.state_out.data = nullptr;
+  return run_general(own, step.slots, stream, tables);
 }
 
 }  // namespace
 
-Status run_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
-                cudaStream_t stream, const StepOptions& options) {
-  const bool replay = options.replay.tokens > 0;
-  TNL_TRY(check_step(problem, options));
+Status run_step(const AttentionProblem& problem, const AttentionStep& step, cudaStream_t stream,
+                const StepTuning& tuning) {
+  const bool replay = step.replay.tokens > 0;
+  TNL_TRY(check_step(problem, step, tuning));
   if ((problem.tokens == 0 && !replay) || problem.sequences == 0 || problem.heads == 0 ||
       problem.value_dim == 0) {
     return {};
   }
   const Variant variant = choose_variant(problem, replay);
-  return steps_fast(problem, variant) ? launch_steps(problem, slots, options, variant, stream)
-                                      : run_general_step(problem, slots, options, stream);
+  return !tuning.general && steps_fast(problem, variant)
+             ? launch_steps(problem, step, tuning, variant, stream)
+             : run_general_step(problem, step, tuning, stream);
 }
 
 }  // namespace tnl::cuda

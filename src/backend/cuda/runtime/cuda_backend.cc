@@ -123,12 +123,10 @@ Status CudaBackend::attention(std::span<const AttentionProblem> problems, const 
                              queue);
 }
 
-Status CudaBackend::attention_step(const AttentionProblem& problem,
-                                   std::span<const std::int64_t> slots, const std::string& kernel,
-                                   Stream stream) {
+Status CudaBackend::attention_step(const AttentionProblem& problem, const AttentionStep& step,
+                                   const std::string& kernel, Stream stream) {
   TNL_ASSIGN(const cudaStream_t queue, enter(stream));
-  return kernel == "general" ? cuda::run_general(problem, slots, queue)
-                             : cuda::run_step(problem, slots, queue);
+  return cuda::run_step(problem, step, queue, {.general = kernel == "general"});
 }
 
 namespace {

@@ -57,7 +57,7 @@ class CudaBackend final : public Backend {
                      std::span<double> losses) override;
   Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                    void* workspace, Stream stream) override;
-  Status attention_step(const AttentionProblem& problem, std::span<const std::int64_t> slots,
+  Status attention_step(const AttentionProblem& problem, const AttentionStep& step,
                         const std::string& kernel, Stream stream) override;
   void adamw(const AdamWArgs& args) override;
   double sum_of_squares(std::span<const float> values) override;

@@ -1,0 +1,148 @@
+// Sequences of one chunk, without a state coming in (docs/kernels/sweep.md): what is left of the
+// sweep is P = q kᵀ, Oᵀ = Vᵀ Pᵀ and, where it is wanted, Sᵀ = (Vᵀ · decay) k, each once. It needs
+// no ring and few registers, so that two blocks share a multiprocessor and small calls are one
+// wave.
+#pragma once
+
+#include "backend/cuda/lightning/chunk_config.h"
+#include "backend/cuda/lightning/sweep.cuh"
+
+namespace tnl::cuda {
+
+// Vᵀ of a tile of values as the A operand of a product.
+__device__ __forceinline__ void load_value_fragments(std::uint32_t (&v)[16], std::uint32_t tile,
+                                                     const Lane& at) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    ptx::load_matrix_transposed(v + 4 * i, tile + at.transposed_offset() + i * 2048);
+  }
+}
+
+// Vᵀ with column j times factors[j - pair]; with `rounded`, what that lost.
+template <class E>
+__device__ __forceinline__ void weigh_values(std::uint32_t (&w)[16], const std::uint32_t (&v)[16],
+                                             const float* factors, const std::uint32_t* rounded) {
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    const float2 f =
+        reinterpret_cast<const float2*>(factors)[4 * (2 * (i / 4) + ((i & 2) ? 1 : 0))];
+    // The remainder of the exact product: one rounding, whatever the compiler would contract.
+    w[i] = rounded ? E::pack(fmaf(E::low(v[i]), f.x, -E::low(rounded[i])),
+                             fmaf(E::high(v[i]), f.y, -E::high(rounded[i])))
+                   : E::pack(E::low(v[i]) * f.x, E::high(v[i]) * f.y);
+  }
+}
+
+// Oᵀ into a tile of 64 tokens by 64 values.
+template <class E>
+__device__ __forceinline__ void stage_output_fragments(const float (&o)[32], std::uint32_t tile,
+                                                       const Lane& at) {
+#pragma unroll
+  for (int n = 0; n < 8; n += 2) {
+    std::uint32_t a[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int first = 4 * (n + i / 2) + 2 * (i % 2);
+      a[i] = E::pack(o[first], o[first + 1]);
+    }
+    ptx::store_matrix_transposed(tile + at.transposed_offset() + n * 1024, a);
+  }
+}
+
+// One warpgroup: 64 columns of V.
+template <class T, class Config>
+__device__ __forceinline__ void compute_chunk(const Block<Config>& block, int worker) {
+  using E = Element<T>;
+  using P = Products<T, Config>;
+  constexpr bool kSplitAll = Config::kSplit == Split::kAll;
+  constexpr int kTileBytes = Config::kTileBytes;
+  const SweepCall& call = block.call();
+  const WorkItem& item = block.item;
+  const Lane at(threadIdx.x % 128);
+  const int barrier = 1 + worker, value_tile = block.first_value_tile + worker;
+  const std::uint32_t stage = block.stage(0), k = stage + Config::kKeyBytes;
+  const std::uint32_t scores = block.scores_tile(worker);
+  const std::uint32_t output = block.tiles + Config::kOutputOffset + worker * kTileBytes;
+  std::uint32_t v[16];
+  if (block.chunks > 0) {
+    block.await({}, true, barrier, at.thread);
+    float p[32];
+    ptx::wgmma_pin(p);
+    ptx::wgmma_fence();
+    P::scores(p, stage, k);
+    ptx::wgmma_commit();
+    load_value_fragments(v, k + Config::kKeyBytes + worker * kTileBytes, at);
+    ptx::wgmma_wait<0>();
+    ptx::wgmma_pin(p);
+    publish_scores<E, kSplitAll>(p, ScoreDecay<false>(block.table(), at), scores, kTileBytes, at);
+    ptx::fence_proxy_async();
+    ptx::named_barrier(barrier, 128);
+
+    float o[32] = {};
+    ptx::wgmma_pin(o);
+    ptx::wgmma_pin(v);
+    ptx::wgmma_fence();
+    P::values(o, v, scores);
+    if constexpr (kSplitAll) P::values(o, v, scores + kTileBytes);
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    ptx::wgmma_pin(o);
+    ptx::wgmma_pin(v);
+    stage_output_fragments<E>(o, output, at);
+    ptx::fence_proxy_async();
+    ptx::named_barrier(barrier, 128);
+    const int row = item.row - (call.reverse ? kChunk : 0);
+    if (block.last_tokens < kChunk) {
+      store_rows(call, item, output, row, value_tile, block.last_tokens, at.thread);
+    } else if (at.thread == 0) {
+      ptx::tma_store(&call.o, output, {value_tile * kTile, row, 0, item.head, item.batch});
+      ptx::bulk_commit();
+    }
+  }
+  if (item.state_out == kCallerState) {
+    float s[32 * Config::kKeyTiles] = {};
+    if (block.chunks > 0) {
+      const float* factors = block.table().to_last + at.pair;
+      std::uint32_t weighted[16], lost[kSplitAll ? 16 : 1];
+      weigh_values<E>(weighted, v, factors, nullptr);
+      if constexpr (kSplitAll) weigh_values<E>(lost, v, factors, weighted);
+      ptx::wgmma_pin(s);
+      ptx::wgmma_pin(weighted);
+      if constexpr (kSplitAll) ptx::wgmma_pin(lost);
+      ptx::wgmma_fence();
+      P::state(s, weighted, k);
+      if constexpr (kSplitAll) P::state(s, lost, k);
+      ptx::wgmma_commit();
+      ptx::wgmma_wait<0>();
+      ptx::wgmma_pin(s);
+      ptx::wgmma_pin(weighted);
+      if constexpr (kSplitAll) ptx::wgmma_pin(lost);
+    }
+    store_state<Config::kKeyTiles>(s, block.params, call, item, block.table().power[1], value_tile,
+                                   at);
+  }
+  if (at.thread == 0) ptx::bulk_wait_read();
+}
+
+template <class T, class Config>
+__global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
+    chunk_kernel(const __grid_constant__ SweepParams params) {
+  extern __shared__ std::uint8_t dynamic_shared[];
+  __shared__ SharedState<Config> shared;
+  const Block<Config> block(params, shared, (ptx::shared_address(dynamic_shared) + 1023) & ~1023u);
+  const int thread = threadIdx.x;
+  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
+  if (warp == 0) {
+    if (thread == 0) {
+      shared.ring.init(1, 1);
+      ptx::fence_proxy_async();
+    }
+    __syncwarp();
+    if (block.chunks > 0) load_chunk<Config>(block, block.call(), 0, 0);
+  }
+  if (thread >= 128) block.fill_table(thread - 128);  // while the other half loads
+  __syncthreads();
+  compute_chunk<T, Config>(block, warp / 4);
+}
+
+}  // namespace tnl::cuda
