@@ -17,6 +17,9 @@ calling from PyTorch adds.
 
 import argparse
 import datetime
+import json
+import pathlib
+import tempfile
 import time
 import types
 
@@ -207,10 +210,23 @@ def report(options):
     yield from host_rows(found)
 
 
+def prepare_fla(options):
+    """Its kernels tuned, once, and compiled for every shape (bench/peers.py)."""
+    args = types.SimpleNamespace(fla=options.fla, shapes=options.shapes, tuned=options.tuned)
+    call, _ = peers.load_fla(options.fla)
+    if not args.tuned.exists():
+        peers.tune(args, call, options.shapes.split(",")[0])
+    peers.compile_all(args)
+    peers.prepare_tuning(json.loads(args.tuned.read_text()))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fla", help="a checkout of flash-linear-attention")
+    parser.add_argument("--tuned", type=pathlib.Path,
+                        default=pathlib.Path(tempfile.gettempdir(), "tnl_fla_tuned.json"),
+                        help="what fla's tuning chose: read where it is, else written")
     parser.add_argument("--shapes", default=SHAPES, help="empty: the host's time alone")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--markdown", help="write the tables here as well")
@@ -222,7 +238,7 @@ def main():
         print("\n".join(host_rows(operators(None), (1, 1, 2, 8), "cpu", torch.float32)))
         return
     if options.fla and options.shapes:
-        peers.compile_all(types.SimpleNamespace(fla=options.fla, shapes=options.shapes))
+        prepare_fla(options)
     lines = []
     for line in report(options):
         lines.append(line)
