@@ -6,9 +6,9 @@
     bench/learning.py run --data joined --output results --contexts 4096,512,32768
     bench/learning.py report --results results --markdown docs/benchmarks/learning.md
 
-`run` tries some learning rates for both at the first context, briefly and all at once on the GPU, then
-trains each with its best one at every context, one run after the other with the GPU to itself. What is
-done lies in the output directory at once: a run that is cut off loses only what it had not finished.
+`run` tries some learning rates for both at every context, briefly, then trains each with its best one,
+one run after the other with the GPU to itself. What is done lies in the output directory at once: a run
+that is cut off loses only what it had not finished.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import json
 import math
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,6 @@ import time
 from learning_report import report
 
 HERE = pathlib.Path(__file__).resolve().parent
-MODELS = ("tnl", "llama")
 
 
 def data(o):
@@ -64,84 +64,96 @@ class Runs:
             "data": f"{o.about_data}, {counts['train'] / 1e6:.1f} M tokens to train on",
             "warmup_steps": o.warmup_steps, "eval_tokens": o.eval_tokens, "parameters": {}}
 
-    def start(self, name, model, context, rate, steps, evaluations):
+    def train(self, name, model, context, rates, steps, evaluations):
+        """Runs to the end; the directory of the run, or None where it failed."""
         o = self.o
-        every = max(1, steps // evaluations)
         command = ([o.tnl, "train", "--preset", o.preset, "--checkpoint-every", "0"]
                    if model == "tnl" else
-                   [sys.executable, HERE / "torch_llama.py", *o.llama.split()])
+                   [sys.executable, HERE / "torch_llama.py", *o.llama.split(),
+                    "--trial-steps", str(o.trial_tokens // o.batch_tokens)])
         command += ["--device", o.device, "--data", o.data, "--run", str(self.work / name),
                     "--sequence-length", str(context), "--batch-tokens", str(o.batch_tokens),
-                    "--steps", str(steps), "--learning-rate", str(rate),
-                    "--warmup-steps", str(min(o.warmup_steps, steps // 5)),
-                    "--eval-every", str(every), "--eval-tokens", str(o.eval_tokens),
-                    "--seed", str(o.seed)]
-        log = open(self.output / f"{name}.log", "w")
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+                    "--steps", str(steps), "--warmup-steps", str(min(o.warmup_steps, steps // 5)),
+                    "--eval-every", str(max(1, steps // evaluations)),
+                    "--eval-tokens", str(o.eval_tokens), "--seed", str(o.seed),
+                    "--learning-rate", *map(str, rates)]
+        with open(self.output / f"{name}.log", "w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            try:
+                status = process.wait()
+            except SystemExit:  # stopped: what there is may still be looked at
+                process.kill()
+                process.wait()
+                if (self.work / name / "metrics.jsonl").exists():
+                    self.keep(self.work / name, name, model, context, None, "unfinished")
+                raise
+        if status:
+            self.say(f"{name}: ended with status {status}")
+        return None if status else self.work / name
 
-    def keep(self, name, model, context, rate):
-        """metrics.jsonl under the run's name, with a first line about it."""
-        run = self.work / name
-        lines = read_lines(run / "metrics.jsonl")
+    def keep(self, run, name, model, context, rate, suffix="jsonl", file="metrics.jsonl"):
+        """The metrics of a run under its name, with a first line about it; its last held-out loss."""
+        lines = read_lines(run / file)
         settings = json.loads((run / "run.json").read_text())
-        about = {"model": model, "context": context, "learning_rate": rate,
+        about = {"model": model, "context": context,
+                 "learning_rate": rate or settings["learning_rate"],
                  "batch_tokens": self.o.batch_tokens, "settings": settings}
-        self.about["parameters"][model] = settings.get("parameters") or count_parameters(run)
+        parameters = settings.get("parameters") or count_parameters(run)
+        if parameters:
+            self.about["parameters"][model] = parameters
         (self.output / "about.json").write_text(json.dumps(self.about, indent=1) + "\n")
         text = "\n".join(json.dumps(line) for line in [about, *lines]) + "\n"
-        (self.output / f"{name}.jsonl").write_text(text)
-        shutil.rmtree(run)
-        last = [line for line in lines if "held_out_loss" in line][-1]
+        (self.output / f"{name}.{suffix}").write_text(text)
+        last = next((line for line in reversed(lines) if "held_out_loss" in line), None)
+        if not last:
+            return math.inf
         self.say(f"{name}: step {last['step']}, held-out loss {last['held_out_loss']:.4f}, "
                  f"{lines[-1]['tokens_per_second']} tokens/s")
         return last["held_out_loss"]
 
-    def sweep(self, context):
-        """The best rate of each model; prepares what PyTorch compiles for the other contexts."""
+    def tnl(self, context):
+        o, losses = self.o, {}
+        for rate in o.tnl_rates if len(o.tnl_rates) > 1 else ():
+            name = f"rate-tnl-{context}-{rate:g}"
+            run = self.train(name, "tnl", context, [rate], o.trial_tokens // o.batch_tokens, 1)
+            if run:
+                losses[rate] = self.keep(run, name, "tnl", context, rate)
+                shutil.rmtree(run)
+        rate = min(losses, key=losses.get) if losses else o.tnl_rates[0]
+        run = self.train(f"tnl-{context}", "tnl", context, [rate], o.tokens // o.batch_tokens,
+                         o.evaluations)
+        if run:
+            self.keep(run, run.name, "tnl", context, rate)
+            shutil.rmtree(run)
+
+    def llama(self, context):
+        """Its script tries the rates itself: it has to compile only once."""
         o = self.o
-        steps = o.sweep_tokens // o.batch_tokens
-        going = {}
-        for model, rates in zip(MODELS, (o.tnl_rates, o.llama_rates)):
-            for rate in rates:
-                name = f"rate-{model}-{context}-{rate:g}"
-                going[model, rate] = name, self.start(name, model, context, rate, steps, 1)
-        others = [self.start(f"compile-{c}", "llama", c, 1e-4, 1, 1) for c in o.contexts[1:]]
-        best = {}
-        for (model, rate), (name, process) in going.items():
-            if process.wait():
-                self.say(f"{name}: ended with status {process.returncode}")
-                continue
-            loss = self.keep(name, model, context, rate)
-            if model not in best or loss < best[model][0]:
-                best[model] = loss, rate
-        for process in others:
-            process.wait()
-        return {model: best[model][1] if model in best else rates[0]
-                for model, rates in zip(MODELS, (o.tnl_rates, o.llama_rates))}
+        run = self.train(f"llama-{context}", "llama", context, o.llama_rates,
+                         o.tokens // o.batch_tokens, o.evaluations)
+        if not run:
+            return
+        for trial in run.glob("trial-*.jsonl"):
+            rate = trial.stem.split("-", 1)[1]
+            self.keep(run, f"rate-llama-{context}-{rate}", "llama", context, float(rate),
+                      file=trial.name)
+        chosen = json.loads((run / "run.json").read_text())["learning_rate"]
+        self.keep(run, run.name, "llama", context, chosen)
 
     def run(self):
-        o = self.o
         self.describe()
-        rates = {"tnl": o.tnl_rates[0], "llama": o.llama_rates[0]}
-        if o.sweep_tokens:
-            rates = self.sweep(o.contexts[0])
-            self.say(f"learning rates: {rates}")
-        for context in o.contexts:
-            for model in MODELS:
-                name = f"{model}-{context}"
-                self.say(name)
-                process = self.start(name, model, context, rates[model],
-                                     o.tokens // o.batch_tokens, o.evaluations)
-                if process.wait():
-                    self.say(f"{name}: ended with status {process.returncode}")
-                else:
-                    self.keep(name, model, context, rates[model])
+        for context in self.o.contexts:
+            self.tnl(context)
+            self.llama(context)
         shutil.rmtree(self.work)
 
 
 def count_parameters(run):
-    """From the header of the safetensors file of a run's model."""
-    with open(run / "model" / "model.safetensors", "rb") as file:
+    """From the header of the safetensors file of a run's model; None where there is none yet."""
+    path = run / "model" / "model.safetensors"
+    if not path.exists():
+        return None
+    with open(path, "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return sum(math.prod(entry["shape"]) for name, entry in header.items()
                if name != "__metadata__")
@@ -149,6 +161,11 @@ def count_parameters(run):
 
 def read_lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(o):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    Runs(o).run()
 
 
 def numbers(kind):
@@ -184,9 +201,9 @@ def main():
     runs.add_argument("--seed", type=int, default=1)
     runs.add_argument("--tnl-rates", type=numbers(float), default=[3e-3])
     runs.add_argument("--llama-rates", type=numbers(float), default=[3e-3])
-    runs.add_argument("--sweep-tokens", type=int, default=0,
-                      help="of each learning rate tried at the first context; 0: take the first")
-    runs.set_defaults(call=lambda o: Runs(o).run())
+    runs.add_argument("--trial-tokens", type=int, default=6_553_600,
+                      help="of each learning rate tried, where there are several")
+    runs.set_defaults(call=run)
     page = commands.add_parser("report", help="write the page and its pictures")
     page.add_argument("--results", required=True, help="the output of `run`")
     page.add_argument("--markdown", required=True, help="pictures are written beside it")

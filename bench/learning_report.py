@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 
 NAMES = {"tnl": "TransNormerLLM", "llama": "LLaMA"}
-SETTLING = 3  # first steps, in which libraries choose and memory is taken: counted as the others
 
 
 class Curve:
@@ -16,12 +15,15 @@ class Curve:
 
     def __init__(self, path):
         self.about, *self.lines = (json.loads(line) for line in path.read_text().splitlines())
+        self.finished = path.suffix == ".jsonl"
         pace = statistics.median(line["tokens_per_second"] for line in self.lines)
+        settled = False  # up to the first evaluation libraries choose and memory is taken
         tokens = seconds = 0
         self.tokens, self.seconds, self.nats = [], [], []
         for line in self.lines:
-            if line["step"] <= SETTLING:
+            if not settled:
                 line["tokens_per_second"] = pace
+            settled = settled or "held_out_loss" in line
             tokens += line["tokens"]
             seconds += line["tokens"] / line["tokens_per_second"]
             if "held_out_loss" in line:
@@ -66,14 +68,15 @@ def summary(pairs, parameters):
     rows = []
     for context, pair in pairs.items():
         factor = bits_per_nat(pair["tnl"])
-        goal = pair["llama"].nats[-1]
+        goal = pair["llama"].nats[-1]  # its last, where it was stopped too
         for model, curve in pair.items():
             reached = curve.seconds_to(goal)
             rows.append([f"{context:,}", NAMES[model], f"{parameters[model] / 1e6:.2f} M",
                          f"{curve.about['learning_rate']:g}", f"{curve.pace():,.0f}",
-                         f"{curve.seconds[-1]:.1f}", f"{curve.nats[-1] * factor:.4f}",
+                         f"{curve.tokens[-1] / 1e6:.1f} M", f"{curve.seconds[-1]:.1f}",
+                         f"{curve.nats[-1] * factor:.4f}",
                          f"{reached:.1f} s" if reached else "not reached"])
-    return table(["context", "model", "parameters", "learning rate", "tokens/s", "seconds",
+    return table(["context", "model", "parameters", "learning rate", "tokens/s", "tokens", "seconds",
                   "bits per byte", "time to LLaMA's last value"], rows)
 
 
@@ -108,13 +111,13 @@ def rates_tried(results):
     if not curves:
         return []
     factor = bits_per_nat(next(c for c in curves if c.about["model"] == "tnl"))
-    curves.sort(key=lambda c: (c.about["model"] != "tnl", c.about["learning_rate"]))
-    return [f"Learning rates tried at a context of {curves[0].about['context']:,} with "
-            f"{curves[0].tokens[-1] / 1e6:.1f} M tokens and the whole schedule; the best of each model "
-            "is used at every context:", ""] + table(
-        ["model", "learning rate", "bits per byte"],
-        [[NAMES[c.about["model"]], f"{c.about['learning_rate']:g}", f"{c.nats[-1] * factor:.4f}"]
-         for c in curves])
+    curves.sort(key=lambda c: (c.about["context"], c.about["model"] != "tnl",
+                               c.about["learning_rate"]))
+    rows = [[f"{c.about['context']:,}", NAMES[c.about["model"]], f"{c.about['learning_rate']:g}",
+             f"{c.nats[-1] * factor:.4f}"] for c in curves]
+    return ["## Learning rates tried", "",
+            f"With {curves[0].tokens[-1] / 1e6:.1f} M tokens and the whole schedule.", "",
+            *table(["context", "model", "learning rate", "bits per byte"], rows)]
 
 
 def draw(tnl, pairs, folder):
@@ -147,10 +150,14 @@ def verdict(pairs):
     for context, pair in pairs.items():
         ours, theirs = pair["tnl"], pair["llama"]
         factor = bits_per_nat(ours)
-        gap = (ours.nats[-1] - theirs.nats[-1]) * factor
-        text = (f"- Context {context:,}: after the same tokens TransNormerLLM is at "
-                f"{ours.nats[-1] * factor:.4f} bits per byte, LLaMA at {theirs.nats[-1] * factor:.4f} "
-                f"({gap:+.4f}); tokens/s {ours.pace() / theirs.pace():.2f} times LLaMA's.")
+        last = min(len(ours.nats), len(theirs.nats)) - 1
+        gap = (ours.nats[last] - theirs.nats[last]) * factor
+        text = (f"- Context {context:,}: after {ours.tokens[last] / 1e6:.1f} M tokens TransNormerLLM is "
+                f"at {ours.nats[last] * factor:.4f} bits per byte, LLaMA at "
+                f"{theirs.nats[last] * factor:.4f} ({gap:+.4f}); tokens/s "
+                f"{ours.pace() / theirs.pace():.2f} times LLaMA's.")
+        if not theirs.finished:
+            text += " LLaMA was stopped there, out of time."
         then = theirs.at_seconds(ours.seconds[-1])
         if then:
             text += (f" When TransNormerLLM has finished, LLaMA is at {then * factor:.4f} "
@@ -159,13 +166,19 @@ def verdict(pairs):
     return lines + [""]
 
 
+def find(results, name):
+    """The finished run, or what there is of it."""
+    whole = results / f"{name}.jsonl"
+    return whole if whole.exists() else results / f"{name}.unfinished"
+
+
 def report(o):
     results, markdown = pathlib.Path(o.results), pathlib.Path(o.markdown)
     contexts = sorted(int(p.stem.split("-")[1]) for p in results.glob("tnl-*.jsonl")
-                      if (results / f"llama-{p.stem.split('-')[1]}.jsonl").exists())
+                      if list(results.glob(f"llama-{p.stem.split('-')[1]}.*")))
     if not contexts:
         raise SystemExit(f"{results}: found no context that both models were trained at")
-    pairs = {c: {m: Curve(results / f"{m}-{c}.jsonl") for m in NAMES} for c in contexts}
+    pairs = {c: {m: Curve(find(results, f"{m}-{c}")) for m in NAMES} for c in contexts}
     about = json.loads((results / "about.json").read_text())
     pictures = draw(o.tnl, pairs, markdown.parent)
     first = pairs[contexts[0]]["tnl"]
@@ -181,7 +194,7 @@ def report(o):
         f"{about['warmup_steps']} steps of warm-up, cosine to a tenth. Held-out: the first "
         f"{about['eval_tokens']:,} tokens of other books, in sequences of the context's length, bits "
         "per byte by the same bytes. Seconds are those of training steps; evaluation, compilation and "
-        f"set-up are not counted (the first {SETTLING} steps of a run count as its median step).", "",
+        "set-up are not counted: the steps up to the first evaluation count as the median step.", "",
         *verdict(pairs), *summary(pairs, about["parameters"])]
     for context, over, name in pictures:
         lines.append(f"![held-out loss over {over}, context {context:,}]({name})")

@@ -9,14 +9,17 @@ once and every output written once, at the copy bandwidth of the same run. CHECK
 github.com/fla-org/flash-linear-attention; its kernels are compiled beforehand (bench/peers.py).
 
 The host's time is that of one call of a small problem, in a row of calls that nothing waits for: all
-that is done before the call returns, the launch itself included, while the GPU works on its own. So
-it is at least what a call costs beyond the bare kernel. Backward, autograd's own walk is taken off:
-what torch.autograd.grad costs around one elementwise product.
+that is done before the call returns, while the GPU works on its own. Backward, autograd's own walk is
+taken off: what torch.autograd.grad costs around one elementwise product. The bare kernel is the same
+call of the C++ library with plan and memory at hand, a launch and no more; what is above it is what
+calling from PyTorch adds.
 """
 
 import argparse
 import datetime
-import statistics
+import json
+import pathlib
+import tempfile
 import time
 import types
 
@@ -38,8 +41,9 @@ def milliseconds(call, repetitions):
     return peers.seconds(call, repetitions, flush) * 1e3
 
 
-def host_microseconds(call, calls=200, rounds=7):
-    """Few enough calls that the GPU's queue never fills; the median round."""
+def host_microseconds(call, calls=200, rounds=15):
+    """Few enough calls that the GPU's queue never fills; the best round, as other programs of the
+    machine only ever add."""
     times = []
     for _ in range(rounds):
         for _ in range(20):
@@ -50,7 +54,7 @@ def host_microseconds(call, calls=200, rounds=7):
         for _ in range(calls):
             call()
         times.append((time.perf_counter() - begin) / calls * 1e6)
-    return statistics.median(times)
+    return min(times)
 
 
 def inputs(shape, device="cuda", dtype=torch.bfloat16):
@@ -91,34 +95,68 @@ def time_shape(call, shape, decay, repetitions):
     return forward, backward
 
 
+def settled(call):
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return call()
+
+
+class Nothing(torch.autograd.Function):
+    """What PyTorch itself takes for a function of three tensors that somebody else wrote."""
+
+    @staticmethod
+    def forward(ctx, q, k, v, o):
+        ctx.save_for_backward(q, k, v)
+        return o
+
+    @staticmethod
+    def backward(ctx, d_o):
+        return (*ctx.saved_tensors, None)
+
+
 def host_rows(found, shape=SMALL, device="cuda", dtype=torch.bfloat16):
-    """Lines of the table of the host's time."""
+    """Lines of the table of the host's time: forward without and with autograd, backward."""
     q, k, v, d_o = inputs(shape, device, dtype)
     leaves = [x.clone().requires_grad_() for x in (q, k, v)]
 
     def gradient(y, of):
-        return lambda: torch.autograd.grad(y, of, d_o, retain_graph=True)
+        return host_microseconds(lambda: torch.autograd.grad(y, of, d_o, retain_graph=True))
 
-    product = leaves[0] * 1
-    own = host_microseconds(gradient(product, leaves[:1]))
-    rows = []
+    def row(name, *times):
+        return f"| {name} | " + " | ".join("" if t is None else f"{t:.1f}" for t in times) + " |"
+
+    own = gradient(leaves[0] * 1, leaves[:1])
+    times = {}
     for name, (call, _, decay_of) in found.items():
         decay = decay_of(slopes(shape[2]))
         with torch.no_grad():
-            bare = host_microseconds(lambda: call(q, k, v, decay))
-        forward = host_microseconds(lambda: call(*leaves, decay))
-        backward = host_microseconds(gradient(call(*leaves, decay), leaves))
-        rows.append(
-            f"| {name} | {bare:.1f} | {forward:.1f} | {backward - own:.1f} | {backward:.1f} |"
+            without = host_microseconds(lambda: call(q, k, v, decay))
+        times[name] = (
+            without,
+            host_microseconds(lambda: call(*leaves, decay)),
+            gradient(call(*leaves, decay), leaves) - own,
         )
+        yield row(name, *times[name])
     settings = _core.AttentionSettings(-slopes(shape[2]), 1.0, None, False)
-    forward = host_microseconds(lambda: _core.attention_forward(settings, q, k, v, None, False))
-    backward = host_microseconds(
-        lambda: _core.attention_backward(settings, d_o, None, q, k, v, None)
+    calls = 200
+    forward, backward = (
+        min(settled(bare) for _ in range(15)) * 1e6
+        for bare in (
+            lambda: _core.bare_forward(settings, q, k, v, calls),
+            lambda: _core.bare_backward(settings, d_o, q, k, v, calls),
+        )
     )
-    rows.append(f"| of it tnl's C++ | {forward:.1f} | | {backward:.1f} | |")
-    rows.append(f"| x * 1, autograd's own | | | | {own:.1f} |")
-    return rows
+    yield row("the bare kernel: tnl's C++ call", forward, forward, backward)
+    bare = (forward, forward, backward)
+    yield row("**tnl beyond it**", *(t - b for t, b in zip(times["tnl"], bare)))
+    o = torch.empty_like(q)
+    yield row(
+        "for comparison: an autograd.Function that does nothing",
+        None,
+        host_microseconds(lambda: Nothing.apply(*leaves, o)),
+        gradient(Nothing.apply(*leaves, o), leaves) - own,
+    )
+    yield row("autograd's own walk, taken off: of x * 1", None, None, own)
 
 
 def kernel_rows(found, shapes, repetitions, bandwidth):
@@ -164,21 +202,31 @@ def report(options):
     yield from (
         "",
         f"Time of the host for one call of {B}x{T}x{H}x{D}, us: all that is done before the call "
-        "returns, the launch included, so at least what a call costs beyond the bare kernel. "
-        "Backward is torch.autograd.grad, less the same around one elementwise product "
-        "(autograd's own).",
+        "returns. Backward is torch.autograd.grad, less the same around one elementwise product.",
         "",
-        "| | forward, no_grad | forward with autograd | backward beyond autograd's own | backward, "
-        "whole |",
-        "|---|---|---|---|---|",
+        "| | forward, no_grad | forward with autograd | backward |",
+        "|---|---|---|---|",
     )
     yield from host_rows(found)
+
+
+def prepare_fla(options):
+    """Its kernels tuned, once, and compiled for every shape (bench/peers.py)."""
+    args = types.SimpleNamespace(fla=options.fla, shapes=options.shapes, tuned=options.tuned)
+    call, _ = peers.load_fla(options.fla)
+    if not args.tuned.exists():
+        peers.tune(args, call, options.shapes.split(",")[0])
+    peers.compile_all(args)
+    peers.prepare_tuning(json.loads(args.tuned.read_text()))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fla", help="a checkout of flash-linear-attention")
+    parser.add_argument("--tuned", type=pathlib.Path,
+                        default=pathlib.Path(tempfile.gettempdir(), "tnl_fla_tuned.json"),
+                        help="what fla's tuning chose: read where it is, else written")
     parser.add_argument("--shapes", default=SHAPES, help="empty: the host's time alone")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--markdown", help="write the tables here as well")
@@ -190,14 +238,14 @@ def main():
         print("\n".join(host_rows(operators(None), (1, 1, 2, 8), "cpu", torch.float32)))
         return
     if options.fla and options.shapes:
-        peers.compile_all(types.SimpleNamespace(fla=options.fla, shapes=options.shapes))
+        prepare_fla(options)
     lines = []
     for line in report(options):
         lines.append(line)
         print(line, flush=True)
-    if options.markdown:
-        with open(options.markdown, "w") as file:
-            file.write("\n".join(lines) + "\n")
+        if options.markdown:  # anew after every line: little is lost when the time is up
+            with open(options.markdown, "w") as file:
+                file.write("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ the other side of bench/learning.py.
 
 The data must yield whole sequences only (bench/token_data.py join). bf16 autocast over fp32 weights,
 torch.compile, fused AdamW, the schedule of `tnl train`. RUN/metrics.jsonl gets the lines `tnl train`
-writes. Seconds are those of training alone: compilation happens on a batch of random tokens before
-the first step, with the weights put back; evaluation is not counted.
+writes. Seconds are those of training alone: compilation happens on the first batches before the first
+step, after which the weights are put back; evaluation is not counted. Several learning rates are tried
+for --trial-steps each, with the whole schedule, and the one with the lowest held-out loss is taken.
 """
 
 import argparse
@@ -60,6 +61,15 @@ class SwiGlu(nn.Module):
         return self.output(F.silu(gate) * value)
 
 
+class Norm(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x):
+        return (F.rms_norm(x.float(), self.weight.shape, eps=1e-6) * self.weight).to(x.dtype)
+
+
 class Llama(nn.Module):
     """forward: the sum of the losses in nats, of targets that are not negative."""
 
@@ -68,7 +78,7 @@ class Llama(nn.Module):
         self.embedding = nn.Embedding(vocab_size, o.width)  # and the head
         self.attention = nn.ModuleList(Attention(o) for _ in range(o.layers))
         self.glu = nn.ModuleList(SwiGlu(o) for _ in range(o.layers))
-        self.norms = nn.ModuleList(nn.RMSNorm(o.width, eps=1e-6) for _ in range(2 * o.layers + 1))
+        self.norms = nn.ModuleList(Norm(o.width) for _ in range(2 * o.layers + 1))
         half = o.width // o.heads // 2
         angle = (torch.arange(o.sequence_length)[:, None]
                  * 10000.0 ** (-torch.arange(half) / half)[None])
@@ -80,7 +90,7 @@ class Llama(nn.Module):
                 nn.init.normal_(parameter, std=0.02 * scale)
 
     def forward(self, tokens, targets):
-        x = self.embedding(tokens)
+        x = self.embedding(tokens).to(torch.bfloat16)  # as the residual stream of tnl
         for i, (attention, glu) in enumerate(zip(self.attention, self.glu)):
             x = x + attention(self.norms[2 * i](x), self.cos, self.sin)
             x = x + glu(self.norms[2 * i + 1](x))
@@ -117,12 +127,12 @@ class Data:
             yield window[:, :-1], window[:, 1:]
 
 
-def learning_rate_at(o, step):
-    if step <= o.warmup_steps:
-        return o.learning_rate * step / o.warmup_steps
-    done = (step - o.warmup_steps) / max(o.steps - o.warmup_steps, 1)
-    low = 0.1 * o.learning_rate
-    return low + (o.learning_rate - low) * 0.5 * (1 + math.cos(math.pi * done))
+def learning_rate_at(highest, step, steps, warmup_steps):
+    if step <= warmup_steps:
+        return highest * step / warmup_steps
+    done = (step - warmup_steps) / max(steps - warmup_steps, 1)
+    low = 0.1 * highest
+    return low + (highest - low) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Run:
@@ -133,6 +143,7 @@ class Run:
         torch.manual_seed(o.seed)
         self.model = Llama(o, dataset.vocab_size).to(o.device)
         self.compiled = torch.compile(self.model) if o.compile else self.model
+        self.initial = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.optimizer = self.make_optimizer()
 
     def make_optimizer(self):
@@ -141,6 +152,13 @@ class Run:
         return torch.optim.AdamW([{"params": decayed, "weight_decay": 0.1},
                                   {"params": others, "weight_decay": 0.0}],
                                  lr=0.0, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+    @torch.no_grad()
+    def reset(self):
+        """Weights and optimiser as they were at first."""
+        for name, p in self.model.named_parameters():
+            p.copy_(self.initial[name])
+        self.optimizer = self.make_optimizer()
 
     def loss(self, tokens, targets):
         with torch.autocast(self.o.device, torch.bfloat16):
@@ -157,12 +175,12 @@ class Run:
         return torch.stack((loss.detach(), norm.detach()))
 
     @torch.no_grad()
-    def evaluate(self):
+    def evaluate(self, most=None):
         total, count = 0.0, 0
         for tokens, targets in self.held_out:
             total += self.loss(tokens, targets).double()
             count += tokens.numel()
-            if count >= self.o.eval_tokens:
+            if count >= (most or self.o.eval_tokens):
                 break
         return float(total) / count
 
@@ -171,41 +189,29 @@ class Run:
             torch.cuda.synchronize()
 
     def warm_up(self):
-        """Compiles and lets libraries choose; leaves weights and optimiser as they were."""
+        """Compiles and lets libraries choose, on batches as the run has them."""
         start = time.perf_counter()
-        kept = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        o = self.o
-        shape = (o.batch_tokens // o.sequence_length, o.sequence_length)
-        vocab_size = self.model.embedding.num_embeddings
-        tokens = torch.randint(0, vocab_size, shape, device=o.device)
-        for _ in range(3):
-            self.step(tokens, tokens, 1e-4)
-        with torch.no_grad():
-            self.loss(tokens, tokens)
-            for name, p in self.model.named_parameters():
-                p.copy_(kept[name])
-        self.optimizer = self.make_optimizer()
+        for _, batch in zip(range(3), self.train):
+            self.step(*batch, 1e-4)
+        self.evaluate(1)
+        self.reset()
         self.synchronize()
         return time.perf_counter() - start
 
-    def run(self):
+    def train_steps(self, path, highest, steps, eval_every):
+        """From the first weights; lines of metrics go to `path`. The last held-out loss."""
         o = self.o
-        directory = pathlib.Path(o.run)
-        directory.mkdir(parents=True, exist_ok=False)
-        about = {"parameters": sum(p.numel() for p in self.model.parameters()),
-                 "torch": torch.__version__, "compile_seconds": round(self.warm_up(), 1), **vars(o)}
-        (directory / "run.json").write_text(json.dumps(about, indent=1) + "\n")
-        print(f"{about['parameters'] / 1e6:.2f}M parameters, compiled in "
-              f"{about['compile_seconds']} s", flush=True)
-        seconds, waiting = 0.0, []
-        with open(directory / "metrics.jsonl", "w") as metrics:
+        self.reset()
+        seconds, waiting, held_out = 0.0, [], math.nan
+        warmup_steps = min(o.warmup_steps, steps // 5)
+        with open(path, "w") as metrics:
             batches = iter(self.train)
             self.synchronize()
             start = time.perf_counter()
-            for step in range(1, o.steps + 1):
-                rate = learning_rate_at(o, step)
+            for step in range(1, steps + 1):
+                rate = learning_rate_at(highest, step, steps, warmup_steps)
                 waiting.append((step, rate, self.step(*next(batches), rate)))
-                if step % o.eval_every and step != o.steps:
+                if step % eval_every and step != steps:
                     continue
                 self.synchronize()
                 stretch = time.perf_counter() - start
@@ -214,14 +220,14 @@ class Run:
                 seconds, waiting = seconds + stretch, []
                 self.synchronize()
                 start = time.perf_counter()
-        if o.device == "cuda":
-            print(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB at most", flush=True)
+        return held_out
 
     def write(self, metrics, waiting, stretch, seconds, held_out):
         pace = len(waiting) * self.o.batch_tokens / stretch
         numbers = torch.stack([row for _, _, row in waiting]).tolist()
         for i, ((step, rate, _), (loss, norm)) in enumerate(zip(waiting, numbers)):
-            line = {"step": step, "tokens": self.o.batch_tokens, "loss": loss, "learning_rate": rate, "gradient_norm": norm,
+            line = {"step": step, "tokens": self.o.batch_tokens, "loss": loss,
+                    "learning_rate": rate, "gradient_norm": norm,
                     "tokens_per_second": round(pace),
                     "seconds": round(seconds + stretch * (i + 1) / len(waiting), 3)}
             if i + 1 == len(waiting):
@@ -230,6 +236,31 @@ class Run:
                       f"{pace:.0f} tokens/s", flush=True)
             metrics.write(json.dumps(line) + "\n")
         metrics.flush()
+
+    def best_rate(self, directory):
+        o = self.o
+        if len(o.learning_rate) == 1:
+            return o.learning_rate[0]
+        tried = {}
+        for rate in o.learning_rate:
+            print(f"trial of {rate:g}", flush=True)
+            path = directory / f"trial-{rate:g}.jsonl"
+            tried[rate] = self.train_steps(path, rate, o.trial_steps, o.trial_steps)
+        return min(tried, key=lambda rate: tried[rate] if tried[rate] == tried[rate] else math.inf)
+
+    def run(self):
+        o = self.o
+        directory = pathlib.Path(o.run)
+        directory.mkdir(parents=True, exist_ok=False)
+        about = {"parameters": sum(p.numel() for p in self.model.parameters()),
+                 "torch": torch.__version__, "compile_seconds": round(self.warm_up(), 1), **vars(o)}
+        print(f"{about['parameters'] / 1e6:.2f}M parameters, compiled in "
+              f"{about['compile_seconds']} s", flush=True)
+        about["learning_rate"] = self.best_rate(directory)
+        (directory / "run.json").write_text(json.dumps(about, indent=1) + "\n")
+        self.train_steps(directory / "metrics.jsonl", about["learning_rate"], o.steps, o.eval_every)
+        if o.device == "cuda":
+            print(f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB at most", flush=True)
 
 
 def main():
@@ -240,7 +271,8 @@ def main():
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--batch-tokens", type=int, default=32768)
     parser.add_argument("--sequence-length", type=int, default=4096)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--learning-rate", type=float, nargs="+", default=[2e-3])
+    parser.add_argument("--trial-steps", type=int, default=200)
     parser.add_argument("--warmup-steps", type=int, default=100)
     parser.add_argument("--eval-every", type=int, default=100)
     parser.add_argument("--eval-tokens", type=int, default=1 << 20)

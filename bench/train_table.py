@@ -51,6 +51,7 @@ RUNS = {
     "44m": ("44m", ["--preset", "44m", "--tokens", "4096", "--lengths", "512", "--repeat", "20"]),
 }
 PEERS = {"peers": SMALL, "1b-peers": LARGE}
+PEER_NAMES = {"tnl": "TransNormerLLM in PyTorch with fla", "llama": "LLaMA in PyTorch"}
 PARTS = {"speed": ["none"], "1b": ["1b"], "chunks": ["chunks"], "peers": ["peers"],
          "lengths": ["lengths"], "memory": ["full", "selective"], "1b-peers": ["1b-peers"],
          "small": ["6m", "44m"]}
@@ -142,6 +143,11 @@ def peer_at(found, model, kind, length):
     return None
 
 
+def peer_kinds(found):
+    rows = [row for peers in found["peers"].values() for row in peers["rows"]]
+    return [kind for kind in PEER_NAMES if any(row["kind"] == kind for row in rows)]
+
+
 def speed_rows(found, name, model):
     run = found["runs"].get(name)
     if run is None:
@@ -149,7 +155,7 @@ def speed_rows(found, name, model):
     for row in run["results"]:
         cells = [model, run["recompute"], f"{row['length']:,}", f"**{rate(row)}**",
                  f"{row['gflops'] / 1000:.0f}"]
-        for kind in ("tnl", "llama"):
+        for kind in peer_kinds(found):
             peer = peer_at(found, model, kind, row["length"])
             cells.append("" if peer is None else
                          f"{rate(peer)} ({row['tokens_per_second'] / peer['tokens_per_second']:.2f}x)")
@@ -157,15 +163,17 @@ def speed_rows(found, name, model):
 
 
 def write_speed(out, found):
-    out += ["## Speed", "",
-            "| model | recompute | length | tokens/s | TFLOP/s | TransNormerLLM in PyTorch with fla | "
-            "LLaMA in PyTorch |", "|---|---|---|---|---|---|---|"]
+    kinds = peer_kinds(found)
+    names = "".join(f" {PEER_NAMES[kind]} |" for kind in kinds)
+    out += ["## Speed", "", f"| model | recompute | length | tokens/s | TFLOP/s |{names}",
+            "|---|---|---|---|---|" + "---|" * len(kinds)]
     for name, model in (("none", SMALL), ("selective", SMALL), ("full", SMALL), ("1b", LARGE)):
         out += speed_rows(found, name, model)
     out += ["", "0.4B: 24 layers of width 1,024, 8 heads, GLU of 2,816, vocabulary 64,000, untied head, no "
             "LRPE (464.5M parameters), 32,768 tokens a step. 1B: 16 layers of width 2,048, 16 heads, GLU "
             "of 5,632, likewise (1,151M), 16,384 tokens a step. TFLOP/s count 6 a parameter that multiplies "
-            "and 16 d² a head and layer, for each token. In brackets: how many times faster this is."]
+            "and 16 d² a head and layer, for each token."
+            + (" In brackets: how many times faster this is." if kinds else "")]
     for model, peers in found["peers"].items():
         memory = max((row["gibibytes"] for row in peers["rows"]), default=None)
         if memory is not None:

@@ -327,6 +327,15 @@ def seed_session():
     put("session", "token", edits((128 + 1, 255)))
 
 
+def seed_matmul_choices():
+    product = "0 32768 4096 1024 1024 1024 4096 2 2 256 256 256 0 42 1b 0 3 ffffffffffffffff 0 0 1"
+    other = "2" + product[1:]
+    for name, text in (("two", f"cublaslt 130001\n{product}\n{other}\n"), ("none", "cublaslt 1"),
+                       ("twice", f"cublaslt 1\n{product}\n{product}"),
+                       ("cut", f"cublaslt 1\n{product[:40]}"), ("heading", f"{product}\n")):
+        put("matmul_choices", name, text)
+
+
 FORMATS = ["items", "arc", "blimp", "boolq", "copa", "hellaswag", "lambada", "mmlu", "openbookqa",
            "piqa", "siqa", "winogrande", "wsc"]
 

@@ -13,8 +13,8 @@ namespace tnl {
 // What to force in place of the planner's choice, in a test or a benchmark.
 struct AttentionPlanOptions {
   // Empty: the best for the device. On the CPU "avx512", "avx2", "generic" (f32, bf16, f16), or
-  // "reference-recurrent", "reference-chunked" (f64); on a GPU "sweep64", "sweep64-single", ..,
-  // "mma64", .., "fma64", .., "general".
+  // "reference-recurrent", "reference-chunked" (f64); on a GPU "sweep64", "sweep64-single",
+  // "sweep64-pair", .., "mma64", .., "fma64", .., "general".
   std::string kernel = {};
   std::int64_t chunk = 0;        // CPU: tokens of a chunk; 0: chosen
   std::int64_t value_slice = 0;  // CPU: columns of V a task owns; 0: chosen

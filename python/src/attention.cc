@@ -1,323 +1,65 @@
-// The operator for PyTorch's tensors: arguments are read, results made and the plan found here, so
-// that a call costs the host a few microseconds. python/tnl/ops.py adds autograd and registers it.
-#include "tnl/attention.h"
-
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
-#include <memory>
-#include <mutex>
-#include <string>
-#include <unordered_map>
+// The operator for python/tnl/ops.py, which adds autograd and registers it.
 #include <utility>
 
-#include "torch_tensors.h"
+#include "attention_call.h"
 
 namespace tnl::python {
 
 namespace {
 
-// What a call has beside its tensors, held on the host; the backward pass takes the same.
-struct Settings {
-  std::vector<float> log_decay;
-  double scale;
-  std::vector<std::int64_t> cu_seqlens;
-  bool reverse;
+// The settings of a call that nothing but autograd looks at, None for others.
+nb::object plain_settings(nb::handle q, nb::handle k, nb::handle v, nb::handle log_decay,
+                          nb::handle scale, nb::handle initial_state, nb::handle cu_seqlens,
+                          nb::handle reverse) {
+  const bool with_state = !initial_state.is_none();
+  if (!(with_state ? is_plain({q, k, v, initial_state}) : is_plain({q, k, v}))) return nb::none();
+  Settings settings(log_decay, scale, cu_seqlens, reverse);
+  settings.autocast = is_autocast();
+  settings.differentiate =
+      with_state ? is_differentiated({q, k, v, initial_state}) : is_differentiated({q, k, v});
+  return nb::cast(std::move(settings));
+}
 
-  Settings(nb::handle decay, nb::handle scale_, nb::handle lengths, nb::handle reverse_)
-      : log_decay(read_decay(decay)),
-        scale(read_number("scale", scale_)),
-        cu_seqlens(read_integers("cu_seqlens", lengths)),
-        reverse(read_flag("reverse", reverse_)) {
-    if (!lengths.is_none() && cu_seqlens.empty()) {
-      throw nb::value_error("cu_seqlens: found no offset, expected N + 1, the first of them 0");
-    }
-  }
-  bool packed() const { return !cu_seqlens.empty(); }
+// The two methods of a torch.autograd.Function. In C++, because Python code would cost the host
+// more than all the rest, above all in the threads where autograd runs the backward pass of a GPU.
+struct FunctionNames {
+  nb::object to_save = nb::str("to_save"), saved = nb::str("saved_tensors");
+  nb::object settings = nb::str("settings"), materialize = nb::str("materialize_grads");
 };
-
-// The library's names of arguments that are called otherwise here.
-void check_call(const Status& status) {
-  if (status.ok()) return;
-  constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"state_in:", "initial_state:"}, {"d_state_out:", "d_final_state:"}};
-  std::string text = status.message();
-  for (const auto& [theirs, ours] : kNames) {
-    if (text.starts_with(theirs)) text.replace(0, theirs.size(), ours);
-  }
-  raise(Status(status.code(), text));
+const FunctionNames& names() {
+  static const auto& all = *new FunctionNames;  // the interpreter goes first
+  return all;
 }
 
-template <class T>
-T take_call(Result<T> result) {
-  check_call(result.status());
-  return std::move(result).value();
+void set(nb::handle object, nb::handle name, nb::handle value) {
+  if (PyObject_SetAttr(object.ptr(), name.ptr(), value.ptr()) != 0) throw nb::python_error();
+}
+nb::object get(nb::handle object, nb::handle name) {
+  PyObject* value = PyObject_GetAttr(object.ptr(), name.ptr());
+  if (value == nullptr) throw nb::python_error();
+  return nb::steal(value);
 }
 
-void check_place(const char* name, const TorchTensor& x, const TorchTensor& q) {
-  if (!x.given() || x.place == q.place) return;
-  throw nb::value_error((std::string(name) + ": found a tensor on " + describe(x.place) +
-                         ", expected " + describe(q.place) + " as q is")
-                            .c_str());
+nb::tuple function_forward(nb::handle context, nb::handle settings, nb::handle output_final_state,
+                           nb::handle q, nb::handle k, nb::handle v, nb::handle initial_state) {
+  set(context, names().to_save, nb::make_tuple(q, k, v, initial_state));
+  set(context, names().settings, settings);
+  set(context, names().materialize, Py_False);
+  return forward(nb::cast<const Settings&>(settings), q, k, v, initial_state, output_final_state);
 }
 
-void check_rank(const char* name, const TorchTensor& x, int rank, const char* axes) {
-  if (x.view.rank == rank) return;
-  if (!x.given()) {
-    throw nb::value_error((std::string(name) + ": found None, expected a tensor " + axes).c_str());
+nb::object function_backward(nb::handle context, nb::handle d_o, nb::handle d_final_state) {
+  if (is_grad_enabled()) {  // create_graph: what Python's method returns raises when it is derived
+    return context.attr("_forward_cls").attr("backward")(context, d_o, d_final_state);
   }
-  throw nb::value_error((std::string(name) + ": found " + std::to_string(x.view.rank) +
-                         " dimensions, expected " + std::to_string(rank) + ": " + axes)
-                            .c_str());
-}
-
-// [1, total, H, D] as [total, H, D].
-TensorView without_batch(TensorView view) {
-  for (int axis = 1; axis < view.rank; ++axis) {
-    view.shape[axis - 1] = view.shape[axis];
-    view.stride[axis - 1] = view.stride[axis];
-  }
-  --view.rank;
-  view.shape[view.rank] = view.stride[view.rank] = 0;
-  return view;
-}
-
-TensorView view_of(const TorchTensor& x, const Settings& settings) {
-  return settings.packed() && x.given() ? without_batch(x.view) : x.view;
-}
-
-// What both passes read.
-struct Inputs {
-  TorchTensor q, k, v, state;
-
-  Inputs(const Settings& settings, nb::handle q_, nb::handle k_, nb::handle v_, nb::handle state_)
-      : q(read_rows("q", q_)),
-        k(read_rows("k", k_)),
-        v(read_rows("v", v_)),
-        state(read_contiguous("initial_state", state_)) {
-    check_rank("q", q, 4, "[B, T, H, K]");
-    check_rank("k", k, 4, "[B, T, H, K]");
-    check_rank("v", v, 4, "[B, T, H, V]");
-    check_place("k", k, q);
-    check_place("v", v, q);
-    check_place("initial_state", state, q);
-    if (settings.packed() && q.view.shape[0] != 1) {
-      throw nb::value_error(("q: found a batch of " + std::to_string(q.view.shape[0]) +
-                             ", expected 1 with cu_seqlens: packed sequences lie one behind the "
-                             "other")
-                                .c_str());
-    }
-  }
-
-  DType state_dtype() const { return q.view.dtype == DType::kF64 ? DType::kF64 : DType::kF32; }
-  AttentionArgs arguments(const Settings& settings) const {
-    AttentionArgs args;
-    args.q = view_of(q, settings);
-    args.k = view_of(k, settings);
-    args.v = view_of(v, settings);
-    args.log_decay = settings.log_decay;
-    args.scale = settings.scale;
-    args.direction = settings.reverse ? Direction::kReverse : Direction::kForward;
-    args.cu_seqlens = settings.cu_seqlens;
-    args.state_in = state.view;
-    return args;
-  }
-};
-
-// What a plan may depend on, as bytes.
-class Key {
- public:
-  explicit Key(const Device* device) {
-    bytes_.reserve(1024);
-    add(device);
-  }
-  template <class T>
-  Key& add(const T& value) {
-    bytes_.append(reinterpret_cast<const char*>(&value), sizeof(value));
-    return *this;
-  }
-  Key& add(const TensorView& view) {
-    add(view.dtype).add(view.rank).add(view.shape).add(view.stride);
-    return add(reinterpret_cast<std::uintptr_t>(view.data) % 256);
-  }
-  template <class T>
-  Key& add(std::span<const T> values) {
-    bytes_.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
-    return add(values.size());
-  }
-  Key& add(const AttentionArgs& args) {
-    add(args.q).add(args.k).add(args.v).add(args.o).add(args.log_decay).add(args.direction);
-    return add(args.cu_seqlens).add(args.state_in).add(args.state_out);
-  }
-  const std::string& bytes() const { return bytes_; }
-
- private:
-  std::string bytes_;
-};
-
-using SharedPlan = std::shared_ptr<const AttentionPlan>;
-
-// Plans by everything they depend on: a training loop asks for the same few over and over.
-template <class Make>
-SharedPlan plan_for(const Key& key, const Make& make) {
-  constexpr std::size_t kMostPlans = 512;
-  static std::mutex mutex;
-  static auto* const plans = new std::unordered_map<std::string, SharedPlan>;
-  {
-    const std::lock_guard lock(mutex);
-    if (const auto found = plans->find(key.bytes()); found != plans->end()) return found->second;
-  }
-  const auto plan = std::make_shared<const AttentionPlan>(take_call(make()));
-  const std::lock_guard lock(mutex);
-  if (plans->size() >= kMostPlans) plans->clear();
-  plans->emplace(key.bytes(), plan);
-  return plan;
-}
-
-// On the stream of the call, so that memory handed back early is used again only behind it.
-class Workspace {
- public:
-  Workspace(std::size_t bytes, Place place) {
-    if (bytes == 0) return;
-    const auto size = static_cast<std::int64_t>(bytes + kAlignment);
-    memory_ = new_tensor({size}, DType::kU8, place);
-    const auto start = reinterpret_cast<std::uintptr_t>(memory_.view.data);
-    address_ = reinterpret_cast<void*>((start + kAlignment - 1) / kAlignment * kAlignment);
-  }
-  void* address() const { return address_; }
-
- private:
-  static constexpr std::size_t kAlignment = 256;
-  TorchTensor memory_;
-  void* address_ = nullptr;
-};
-
-nb::tuple forward(const Settings& settings, nb::handle q, nb::handle k, nb::handle v,
-                  nb::handle initial_state, nb::handle output_final_state) {
-  const bool with_final_state = read_flag("output_final_state", output_final_state);
-  const Inputs in(settings, q, k, v, initial_state);
-  const KeepCurrentGpu keep(in.q.place);
-  SharedDevice& shared = device_at(in.q.place);
-  const Device& device = shared.device;
-  const TorchTensor o = new_like(in.v);
-  AttentionArgs args = in.arguments(settings);
-  args.o = view_of(o, settings);
-  TorchTensor state_out;
-  state_out.object = nb::none();
-  if (with_final_state) {
-    const auto packed = static_cast<std::int64_t>(settings.cu_seqlens.size()) - 1;
-    state_out = new_tensor({settings.packed() ? packed : in.q.view.shape[0], in.q.view.shape[2],
-                            in.q.view.shape[3], in.v.view.shape[3]},
-                           in.state_dtype(), in.q.place);
-    args.state_out = state_out.view;
-  }
-  const SharedPlan plan =
-      plan_for(Key(&device).add(args), [&] { return plan_attention(args, device.properties()); });
-  const Workspace workspace(plan->workspace_bytes, in.q.place);
-  const Stream stream = current_stream(in.q.place);
-  Status status;
-  {
-    const Working working(shared);
-    status = attention_forward(args, *plan, workspace.address(), device, stream);
-  }
-  check_call(status);
-  return nb::make_tuple(o.object, state_out.object);
-}
-
-nb::tuple backward(const Settings& settings, nb::handle d_o, nb::handle d_final_state, nb::handle q,
-                   nb::handle k, nb::handle v, nb::handle initial_state) {
-  const Inputs in(settings, q, k, v, initial_state);
-  const KeepCurrentGpu keep(in.q.place);
-  SharedDevice& shared = device_at(in.q.place);
-  const Device& device = shared.device;
-  const TorchTensor d_out = read_rows("d_o", d_o);
-  const TorchTensor d_state_out = read_contiguous("d_final_state", d_final_state);
-  check_place("d_o", d_out, in.q);
-  check_place("d_final_state", d_state_out, in.q);
-  const TorchTensor dq = new_like(in.q), dk = new_like(in.k), dv = new_like(in.v);
-  TorchTensor d_state_in;
-  d_state_in.object = nb::none();
-  if (in.state.given()) d_state_in = new_like(in.state);
-  const AttentionArgs args = in.arguments(settings);
-  AttentionGradients gradients;
-  gradients.d_o = view_of(d_out, settings);
-  gradients.d_state_out = d_state_out.view;
-  gradients.dq = view_of(dq, settings);
-  gradients.dk = view_of(dk, settings);
-  gradients.dv = view_of(dv, settings);
-  gradients.d_state_in = d_state_in.view;
-  Key key(&device);
-  key.add(args).add(gradients.d_o).add(gradients.d_state_out).add(gradients.dq);
-  key.add(gradients.dk).add(gradients.dv).add(gradients.d_state_in);
-  const SharedPlan plan =
-      plan_for(key, [&] { return plan_attention_backward(args, gradients, device.properties()); });
-  const Workspace workspace(plan->workspace_bytes, in.q.place);
-  const Stream stream = current_stream(in.q.place);
-  Status status;
-  {
-    const Working working(shared);
-    status = attention_backward(args, gradients, *plan, workspace.address(), device, stream);
-  }
-  check_call(status);
-  return nb::make_tuple(dq.object, dk.object, dv.object, d_state_in.object);
-}
-
-// int32 slots on q's GPU stay there: the step reads them when it runs.
-TorchTensor slots_of_device(nb::handle slots, const TorchTensor& q) {
-  if (q.place.kind != DeviceKind::kCuda || !is_tensor(slots)) return {};
-  TorchTensor found = read_contiguous("state_slots", slots);
-  if (found.view.dtype != DType::kI32 || !(found.place == q.place)) return {};
-  return found;
-}
-
-nb::object step(nb::handle q_, nb::handle k_, nb::handle v_, nb::handle log_decay,
-                nb::handle state_, nb::handle scale, nb::handle state_slots, nb::handle draft_k_,
-                nb::handle draft_v_, nb::handle accepted_, nb::handle keep_state) {
-  const TorchTensor q = read_rows("q", q_), k = read_rows("k", k_), v = read_rows("v", v_);
-  const TorchTensor state = read_tensor("state", state_);
-  const TorchTensor draft_k = read_rows("draft k", draft_k_),
-                    draft_v = read_rows("draft v", draft_v_);
-  const TorchTensor accepted = read_contiguous("draft accepted", accepted_);
-  const bool several = q.view.rank == 4;
-  const int rank = several ? 4 : 3;
-  check_rank("q", q, rank, several ? "[N, T, H, K]" : "[N, H, K]");
-  check_rank("k", k, rank, several ? "[N, T, H, K]" : "[N, H, K]");
-  check_rank("v", v, rank, several ? "[N, T, H, V]" : "[N, H, V]");
-  check_place("draft k", draft_k, q);
-  check_place("draft v", draft_v, q);
-  check_place("draft accepted", accepted, q);
-  check_rank("state", state, 4, "[slots, H, K, V]");
-  check_place("k", k, q);
-  check_place("v", v, q);
-  check_place("state", state, q);
-  const std::vector<float> decay = read_decay(log_decay);
-  const TorchTensor device_slots = slots_of_device(state_slots, q);
-  std::vector<std::int64_t> slots;
-  if (!device_slots.given()) slots = read_integers("state_slots", state_slots);
-  const KeepCurrentGpu keep(q.place);
-  SharedDevice& shared = device_at(q.place);
-  const Device& device = shared.device;
-  const TorchTensor o = new_like(v);
-  AttentionStepArgs args;
-  args.q = q.view;
-  args.k = k.view;
-  args.v = v.view;
-  args.o = o.view;
-  args.log_decay = decay;
-  args.scale = read_number("scale", scale);
-  args.state = state.view;
-  args.state_slots = slots;
-  args.device_slots = device_slots.view;
-  args.draft = {draft_k.view, draft_v.view, accepted.view};
-  args.keep_state = read_flag("keep_state", keep_state);
-  const Stream stream = current_stream(q.place);
-  Status status;
-  {
-    const Working working(shared);
-    status = attention_step(args, device, {}, stream);
-  }
-  check_call(status);
-  return o.object;
+  const auto saved = nb::cast<nb::tuple>(get(context, names().saved));
+  const nb::object settings = get(context, names().settings);
+  const nb::object v = saved[2];
+  const nb::object d_out = d_o.is_none() ? zeros_like(v) : nb::borrow(d_o);
+  const GradientObjects gradients = backward(nb::cast<const Settings&>(settings), d_out,
+                                             d_final_state, saved[0], saved[1], v, saved[3]);
+  return nb::make_tuple(nb::none(), nb::none(), gradients.dq, gradients.dk, gradients.dv,
+                        gradients.d_state);
 }
 
 }  // namespace
@@ -334,17 +76,37 @@ void bind_attention(nb::module_& module) {
   nb::class_<Settings>(module, "AttentionSettings",
                        "What a call has beside its tensors, held on the host.")
       .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("log_decay").none(),
-           nb::arg("scale").none(), nb::arg("cu_seqlens").none(), nb::arg("reverse").none());
-  module.def("attention_forward", &forward, nb::arg("settings"), nb::arg("q").none(),
-             nb::arg("k").none(), nb::arg("v").none(), nb::arg("initial_state").none(),
-             nb::arg("output_final_state").none());
-  module.def("attention_backward", &backward, nb::arg("settings"), nb::arg("d_o").none(),
-             nb::arg("d_final_state").none(), nb::arg("q").none(), nb::arg("k").none(),
-             nb::arg("v").none(), nb::arg("initial_state").none());
-  module.def("attention_step", &step, nb::arg("q").none(), nb::arg("k").none(), nb::arg("v").none(),
-             nb::arg("log_decay").none(), nb::arg("state").none(), nb::arg("scale").none(),
-             nb::arg("state_slots").none(), nb::arg("draft_k").none(), nb::arg("draft_v").none(),
-             nb::arg("accepted").none(), nb::arg("keep_state").none());
+           nb::arg("scale").none(), nb::arg("cu_seqlens").none(), nb::arg("reverse").none())
+      .def_ro("autocast", &Settings::autocast)
+      .def_ro("differentiate", &Settings::differentiate);
+  const auto optional = [](const char* name) { return nb::arg(name).none(); };
+  module.def("plain_settings", &plain_settings, optional("q"), optional("k"), optional("v"),
+             optional("log_decay"), optional("scale"), optional("initial_state"),
+             optional("cu_seqlens"), optional("reverse"));
+  module.def("attention_forward", &forward, nb::arg("settings"), optional("q"), optional("k"),
+             optional("v"), optional("initial_state"), optional("output_final_state"));
+  module.def(
+      "attention_backward",
+      [](const Settings& settings, nb::handle d_o, nb::handle d_final_state, nb::handle q,
+         nb::handle k, nb::handle v, nb::handle initial_state) {
+        const GradientObjects all = backward(settings, d_o, d_final_state, q, k, v, initial_state);
+        return nb::make_tuple(all.dq, all.dk, all.dv, all.d_state);
+      },
+      nb::arg("settings"), optional("d_o"), optional("d_final_state"), optional("q"), optional("k"),
+      optional("v"), optional("initial_state"));
+  module.def("attention_step", &step, optional("q"), optional("k"), optional("v"),
+             optional("log_decay"), optional("state"), optional("scale"), optional("state_slots"),
+             optional("draft_k"), optional("draft_v"), optional("accepted"),
+             optional("keep_state"));
+  module.def("bare_forward", &bare_forward);
+  module.def("bare_backward", &bare_backward);
+  module.def("function_forward", &function_forward, nb::arg(), nb::arg(), optional("o"),
+             optional("q"), optional("k"), optional("v"), optional("initial_state"));
+  module.def("function_backward", &function_backward, nb::arg(), optional("d_o"),
+             optional("d_final_state"));
+  // As an attribute of a class it binds like a method.
+  const nb::object method = module.attr("function_backward");
+  module.attr("function_backward") = nb::steal(PyInstanceMethod_New(method.ptr()));
 }
 
 }  // namespace tnl::python

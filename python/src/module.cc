@@ -40,6 +40,7 @@ SharedDevice& device_of(const std::string& name, int threads) {
 }  // namespace tnl::python
 
 NB_MODULE(_core, module) {
+  nanobind::set_leak_warnings(false);  // graphs of PyTorch that live to the end hold settings
   tnl::python::bind_attention(module);
   tnl::python::bind_session(module);
 }

@@ -55,13 +55,14 @@ constexpr DTypeName kDTypes[] = {
 // What is looked up once in torch. It lives as long as the process.
 struct Torch {
   nb::object tensor_type, parameter_type, host_copy;
-  nb::object empty, empty_like, contiguous_format;
+  nb::object empty, empty_like, zeros_like, contiguous_format;
+  nb::object autocast, grad_enabled, forward_mode, current_level;
   nb::object dispatch_modes, transforms, threads;
   nb::object raw_stream, get_gpu, set_gpu;  // None in a build for the CPU alone
   std::array<nb::object, std::size(kDTypes)> dtypes;
   nb::object names_empty, names_empty_like;  // of keyword arguments
   nb::object data_ptr, shape, stride, dtype, device, type, index, contiguous, requires_grad;
-  nb::object layout, is_nested, is_meta;
+  nb::object layout, is_nested, is_meta, new_empty;
   nb::object cpu;
   const dlpack::Exchange* exchange = nullptr;
 };
@@ -283,6 +284,10 @@ void connect_torch(nb::module_ module, nb::object host_copy, bool exchange) {
   t.host_copy = std::move(host_copy);
   t.empty = module.attr("empty");
   t.empty_like = module.attr("empty_like");
+  t.zeros_like = module.attr("zeros_like");
+  t.autocast = c.attr("_is_any_autocast_enabled");
+  t.grad_enabled = module.attr("is_grad_enabled");
+  t.forward_mode = module.attr("autograd").attr("forward_ad");
   t.contiguous_format = module.attr("contiguous_format");
   t.dispatch_modes = c.attr("_len_torch_dispatch_stack");
   t.transforms = c.attr("_functorch").attr("peek_interpreter_stack");
@@ -305,6 +310,8 @@ void connect_torch(nb::module_ module, nb::object host_copy, bool exchange) {
   t.index = name("index");
   t.contiguous = name("contiguous");
   t.requires_grad = name("requires_grad");
+  t.current_level = name("_current_level");
+  t.new_empty = name("new_empty");
   t.layout = name("layout");
   t.is_nested = name("is_nested");
   t.is_meta = name("is_meta");
@@ -327,6 +334,29 @@ bool is_plain(std::initializer_list<nb::handle> tensors) {
     if (attribute(x, t.is_meta).is(Py_True)) return false;
   }
   return call(t.transforms, {}).is_none() && nb::cast<int>(call(t.dispatch_modes, {})) == 0;
+}
+
+bool is_autocast() {
+  return call(torch().autocast, {}).is(Py_True);
+}
+
+bool is_grad_enabled() {
+  return call(torch().grad_enabled, {}).is(Py_True);
+}
+
+bool is_differentiated(std::initializer_list<nb::handle> tensors) {
+  const Torch& t = torch();
+  if (nb::cast<int>(attribute(t.forward_mode, t.current_level)) >= 0) return true;
+  if (!is_grad_enabled()) return false;
+  for (const nb::handle x : tensors) {
+    if (attribute(x, t.requires_grad).is(Py_True)) return true;
+  }
+  return false;
+}
+
+nb::object zeros_like(nb::handle tensor) {
+  const Torch& t = torch();
+  return call(t.zeros_like, {tensor.ptr(), t.contiguous_format.ptr()}, t.names_empty_like);
 }
 
 TorchTensor read_tensor(const char* name, nb::handle tensor) {
@@ -362,6 +392,21 @@ TorchTensor new_tensor(std::initializer_list<std::int64_t> shape, DType dtype, P
   if (place.kind == DeviceKind::kCuda) device = nb::str(describe(place).c_str());
   return read("",
               call(t.empty, {sizes.ptr(), dtype_object(dtype).ptr(), device.ptr()}, t.names_empty));
+}
+
+std::pair<nb::object, std::uintptr_t> new_bytes(std::int64_t count, Place place) {
+  // A method of a tensor there takes half the time of torch.empty with its keywords.
+  static auto& tensors = *new std::map<int, nb::object>;  // the interpreter goes first
+  const int key = place.kind == DeviceKind::kCuda ? place.index : -1;
+  nb::object& there = tensors[key];
+  if (!there.is_valid()) there = new_tensor({1}, DType::kU8, place).object;
+  const nb::object size = nb::steal(PyLong_FromLongLong(count));
+  PyObject* arguments[] = {there.ptr(), size.ptr()};
+  PyObject* bytes = PyObject_VectorcallMethod(torch().new_empty.ptr(), arguments, 2, nullptr);
+  if (bytes == nullptr) throw nb::python_error();
+  nb::object memory = nb::steal(bytes);
+  const auto address = nb::cast<std::uintptr_t>(call_method(torch().data_ptr, memory));
+  return {std::move(memory), address};
 }
 
 std::vector<float> read_decay(nb::handle log_decay) {

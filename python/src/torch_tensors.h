@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <utility>
 #include <vector>
 
 #include "support.h"
@@ -34,6 +35,10 @@ void connect_torch(nb::module_ torch, nb::object host_copy, bool exchange);
 // no subclass.
 bool is_plain(std::initializer_list<nb::handle> tensors);
 bool is_tensor(nb::handle object);
+bool is_autocast();
+bool is_grad_enabled();
+// Whether autograd follows what is made of these, backward or in forward mode.
+bool is_differentiated(std::initializer_list<nb::handle> tensors);
 
 // None is a tensor that is not given. Errors are ValueErrors that name the argument.
 TorchTensor read_tensor(const char* name, nb::handle tensor);
@@ -41,8 +46,10 @@ TorchTensor read_tensor(const char* name, nb::handle tensor);
 TorchTensor read_rows(const char* name, nb::handle tensor);
 TorchTensor read_contiguous(const char* name, nb::handle tensor);
 
-// New memory: as `like` in shape, dtype and place; of a shape; bytes.
+nb::object zeros_like(nb::handle tensor);
+// New memory: as `like` in shape, dtype and place; of a shape; bytes, with their address.
 TorchTensor new_like(const TorchTensor& like);
+std::pair<nb::object, std::uintptr_t> new_bytes(std::int64_t count, Place place);
 TorchTensor new_tensor(std::initializer_list<std::int64_t> shape, DType dtype, Place place);
 
 // Numbers the host reads: a tensor of one axis on any device, or a sequence of Python numbers.

@@ -16,7 +16,13 @@ class AttentionSettings:
         self, log_decay: Union[Tensor, Sequence[float]], scale: float,
         cu_seqlens: Union[Tensor, Sequence[int], None], reverse: bool,
     ) -> None: ...
+    autocast: bool
+    differentiate: bool
 
+def plain_settings(
+    q: Tensor, k: Tensor, v: Tensor, log_decay: Union[Tensor, Sequence[float]], scale: float,
+    initial_state: Optional[Tensor], cu_seqlens: Union[Tensor, Sequence[int], None], reverse: bool,
+) -> Optional[AttentionSettings]: ...
 def attention_forward(
     settings: AttentionSettings, q: Tensor, k: Tensor, v: Tensor, initial_state: Optional[Tensor],
     output_final_state: bool,
@@ -30,6 +36,20 @@ def attention_step(
     scale: float, state_slots: Union[Tensor, Sequence[int], None], draft_k: Optional[Tensor],
     draft_v: Optional[Tensor], accepted: Optional[Tensor], keep_state: bool,
 ) -> Tensor: ...
+
+def bare_forward(
+    settings: AttentionSettings, q: Tensor, k: Tensor, v: Tensor, calls: int
+) -> float: ...
+def bare_backward(
+    settings: AttentionSettings, d_o: Tensor, q: Tensor, k: Tensor, v: Tensor, calls: int
+) -> float: ...
+def function_forward(
+    context: Any, settings: AttentionSettings, o: bool, q: Tensor, k: Tensor, v: Tensor,
+    initial_state: Optional[Tensor],
+) -> Tuple[Tensor, Optional[Tensor]]: ...
+def function_backward(
+    context: Any, d_o: Optional[Tensor], d_final_state: Optional[Tensor]
+) -> Tuple[Optional[Tensor], ...]: ...
 
 class Session:
     """One running text: a model directory, its tokenizer and the state."""

@@ -12,7 +12,6 @@ from typing import Optional, Sequence, Tuple, Union
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from tnl import _core
 
@@ -65,20 +64,19 @@ def lightning_attention(
     Returns:
         o [B, T, H, V] in the dtype of v, and the final state or None.
     """
-    if torch.compiler.is_compiling() or not _core.is_plain(q, k, v, initial_state):
+    settings = None
+    if not torch.compiler.is_compiling():
+        settings = _core.plain_settings(
+            q, k, v, log_decay, scale, initial_state, cu_seqlens, reverse
+        )
+    if settings is None:
         return _registered(
             q, k, v, log_decay, scale, initial_state, output_final_state, cu_seqlens, reverse
         )
-    if torch._C._is_any_autocast_enabled():
+    if settings.autocast:
         q, k, v = _autocast(q, k, v)
-    settings = _core.AttentionSettings(log_decay, scale, cu_seqlens, reverse)
-    if forward_ad._current_level >= 0 or torch.is_grad_enabled() and (
-        q.requires_grad
-        or k.requires_grad
-        or v.requires_grad
-        or (initial_state is not None and initial_state.requires_grad)
-    ):
-        return LightningAttention.apply(settings, output_final_state, q, k, v, initial_state)
+    if settings.differentiate:
+        return _apply(settings, output_final_state, q, k, v, initial_state)
     return _core.attention_forward(settings, q, k, v, initial_state, output_final_state)
 
 
@@ -161,12 +159,8 @@ def _no_forward_mode(ctx, *_):
 class LightningAttention(torch.autograd.Function):
     """The operator and its gradient without the dispatcher in between."""
 
-    @staticmethod
-    def forward(ctx, settings, output_final_state, q, k, v, initial_state):
-        ctx.save_for_backward(q, k, v, initial_state)
-        ctx.settings = settings
-        ctx.set_materialize_grads(False)
-        return _core.attention_forward(settings, q, k, v, initial_state, output_final_state)
+    # (ctx, settings, output_final_state, q, k, v, initial_state) -> o, final_state
+    forward = staticmethod(_core.function_forward)
 
     @staticmethod
     def backward(ctx, d_o, d_final_state):
@@ -174,6 +168,11 @@ class LightningAttention(torch.autograd.Function):
         return (None, None) + call(ctx.settings, d_o, d_final_state, *ctx.saved_tensors)
 
     jvp = staticmethod(_no_forward_mode)
+
+
+# What Function.apply and the nodes' apply come down to where no transform is active.
+_apply = super(torch.autograd.Function, LightningAttention).apply
+LightningAttention._backward_cls.apply = _core.function_backward
 
 
 def _run_backward(settings, d_o, d_final_state, q, k, v, initial_state):

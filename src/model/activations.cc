@@ -140,9 +140,10 @@ Status place_activations(const ModelConfig& config, const ActivationPlan& plan,
                          const Device& device, Activations& a) {
   auto memory = DeviceBuffer::allocate(device, activation_bytes(config, plan), "activations");
   if (!memory.ok()) {
-    return {memory.status().code(), memory.status().message() +
-                                        "; fewer tokens a pass need less: a smaller batch_tokens, "
-                                        "or sequence_chunk"};
+    const char* help = plan.training ? "; recompute = full, or a smaller batch_tokens or "
+                                       "sequence_chunk, needs less"
+                                     : "; fewer texts or tokens at once need less";
+    return {memory.status().code(), memory.status().message() + help};
   }
   a.memory = std::move(memory).value();
   arrange_activations(config, plan, a.memory.data(), a);

@@ -21,6 +21,10 @@ class AddedTokens {
 
   // `content` is not empty; of one that is there already the first id stays.
   void add(std::string_view content, std::int32_t id);
+  // Takes no longer what stands for `id`.
+  void remove(std::int32_t id) {
+    std::erase_if(ids_, [id](const auto& token) { return token.second == id; });
+  }
   bool empty() const { return ids_.empty(); }
   // The leftmost token in `text`, of several that begin there the longest. Without one: begin at
   // the end of the text, no bytes, id -1.

@@ -79,7 +79,7 @@ Result<std::string> convert(std::string_view file, std::optional<bool> dummy_pre
   const auto status = processor.LoadFromSerializedProto(model);
   if (!status.ok()) {
     return invalid_argument(fmt::format("SentencePiece refuses the vocabulary ({})",
-                                        std::string_view(status.error_message()).substr(0, 200)));
+                                        printable(status.error_message(), 200)));
   }
   return model;
 }

@@ -356,8 +356,10 @@ Status read_ends(const std::filesystem::path& config, const Reader& reader, Byte
   }
   for (const std::int32_t id : {bpe.bos, bpe.eos}) {
     if (id < 0) continue;
-    bpe.special[id] = true;
+    bpe.special[id] = true;  // whatever its entry says: the name in a text is text
     bpe.pieces[id].clear();
+    bpe.raw_tokens.remove(id);
+    bpe.normalized_tokens.remove(id);
   }
   return {};
 }

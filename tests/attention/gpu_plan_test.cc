@@ -74,6 +74,10 @@ TEST(PlanForGpu, PicksAndPrints) {
   EXPECT_TRUE(text(Call(4, 8192, 32, 128, 128)).starts_with("forward: sweep128 plain"))
       << text(Call(4, 8192, 32, 128, 128));
   EXPECT_TRUE(text(Call(4, 8192, 32, 64, 64)).starts_with("forward: sweep64 plain"));
+  // 64 sequences and heads on 132 multiprocessors: two for each.
+  EXPECT_TRUE(text(Call(4, 8192, 16, 64, 64)).starts_with("forward: sweep64-pair plain"));
+  EXPECT_EQ(text(Call(4, 8192, 16, 64, 64), {.batch_invariant = true}).find("pair"),
+            std::string::npos);
   EXPECT_TRUE(text(Call(4, 8192, 32, 256, 128)).starts_with("forward: sweep256"));
   EXPECT_TRUE(text(Call(1, 100, 2, 128, 128, DType::kF32)).starts_with("forward: fma128"));
   EXPECT_TRUE(text(Call(1, 100, 2, 17, 33)).starts_with("forward: fma64"));

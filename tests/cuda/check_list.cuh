@@ -24,7 +24,8 @@ struct Sweep {
 };
 constexpr Sweep kShapes[] = {{"sweep64", 64, 64},           {"sweep128", 128, 128},
                              {"sweep256", 256, 128},        {"sweep64-single", 64, 64},
-                             {"sweep128-single", 128, 128}, {"sweep256-single", 256, 128}};
+                             {"sweep128-single", 128, 128}, {"sweep256-single", 256, 128},
+                             {"sweep64-pair", 64, 64}};
 constexpr Sweep kOlderShapes[] = {{"mma64", 64, 64}, {"mma128", 128, 128}, {"mma256", 256, 128},
                                   {"fma64", 64, 64}, {"fma128", 128, 128}, {"fma256", 256, 128}};
 inline const double kHalf = std::log(2.0);

@@ -172,6 +172,9 @@ TEST_F(Gguf, DamagedFilesAreRefused) {
   vocabulary = {};
   vocabulary.tokens[266] = vocabulary.tokens[267];
   refused(vocabulary.file().bytes(), "SentencePiece refuses the vocabulary");
+  vocabulary = {};
+  vocabulary.tokens[5 + 65] = "\x01\n";  // a byte piece
+  refused(vocabulary.file().bytes(), "\\x01\\x0a");
   file = SmallVocabulary().file();
   file.uint32("tokenizer.ggml.bos_token_id", 268);
   refused(file.bytes(), "bos_token_id is 268");

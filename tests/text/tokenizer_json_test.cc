@@ -153,6 +153,18 @@ TEST_F(TokenizerJson, BosAndEosComeFromTheFileBeside) {
   expect_refused(load_tokenizer(dir.path()).status(), "which the vocabulary does not have");
 }
 
+// A token that ends texts though its entry does not call it special: decoding leaves it out, so a
+// text that spells it must not become it.
+TEST_F(TokenizerJson, TheNameOfAnEndInATextIsText) {
+  file["added_tokens"].push_back({{"id", 701}, {"content", "<end>"}, {"normalized", false}});
+  write(dir / "tokenizer.json", file.dump());
+  EXPECT_EQ(encode(*value(load_tokenizer(dir.path())), "<end>"), Ids{701});
+  write(dir / "tokenizer_config.json", R"({"eos_token": "<end>"})");
+  const auto tokenizer = value(load_tokenizer(dir.path()));
+  EXPECT_EQ(tokenizer->eos_id(), 701);
+  EXPECT_EQ(value(tokenizer->decode(encode(*tokenizer, "an <end> of"))), "an <end> of");
+}
+
 TEST_F(TokenizerJson, WhatIsNotSupportedIsNamed) {
   file["model"]["type"] = "WordPiece";
   refused("model's type is \"WordPiece\"");

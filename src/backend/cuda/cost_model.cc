@@ -8,8 +8,6 @@ namespace tnl::cuda {
 
 namespace {
 
-constexpr double kStartSeconds = 1.5e-6;  // of a block: until its first chunk is there
-
 // Seconds of a chunk in a block that never waits for memory, measured (docs/kernels/sweep.md):
 // alone on its multiprocessor, or beside a second one.
 struct ChunkSeconds {
@@ -25,7 +23,7 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
       return beside ? ChunkSeconds{1.20e-6, 1.20e-6, 1.50e-6}
                     : ChunkSeconds{0.92e-6, 0.96e-6, 1.22e-6};
     case Kernel::kSweep64Single:
-      return {0.81e-6, 0.93e-6, 1.17e-6};
+      return {0.75e-6, 0.85e-6, 1.09e-6};
     case Kernel::kSweep128:
       return {1.35e-6, 1.71e-6, 2.35e-6};
     case Kernel::kSweep128Single:
@@ -36,6 +34,8 @@ ChunkSeconds measured(Kernel kernel, bool beside) {
       return {2.74e-6, 3.43e-6, 4.38e-6};
     case Kernel::kSweep256Single:
       return {1.52e-6, 1.97e-6, 2.43e-6};
+    case Kernel::kSweep64Pair:
+      return {0.50e-6, 0.53e-6, 0.77e-6};
     default:
       return {};
   }
@@ -58,12 +58,15 @@ double modelled(Kernel kernel, Split split, const SweepShape& shape, int capabil
 }
 
 // What a kernel that waits for memory reaches of a copy's bandwidth, measured likewise.
-double bandwidth_share(Kernel kernel, bool beside) {
+double bandwidth_share(Kernel kernel, bool beside, Segments segments) {
   switch (kernel) {
     case Kernel::kSweep64:
       return beside ? 0.965 : 1.0;
     case Kernel::kSweep64Single:
-      return 0.96;
+      return segments == Segments::kPlain ? 0.945 : 0.92;
+    case Kernel::kSweep64Pair:
+      // Runs that warm up lie apart: neighbouring rows are not read together.
+      return segments == Segments::kPlain ? 0.985 : segments == Segments::kCarry ? 0.96 : 0.945;
     case Kernel::kSweep256Single:
       return 0.95;
     case Kernel::kSweep128Single:
@@ -71,6 +74,11 @@ double bandwidth_share(Kernel kernel, bool beside) {
     default:
       return 0.99;
   }
+}
+
+// Of a block: until its first chunk is there. A cluster's blocks wait for one another.
+double start_seconds(Kernel kernel) {
+  return kernel == Kernel::kSweep64Pair ? 3.0e-6 : 1.5e-6;
 }
 
 }  // namespace
@@ -98,17 +106,17 @@ double CostModel::product_seconds(bool beside) const {
                                 : measured(kernel_, beside).of(split_);
 }
 
-double CostModel::chunk_seconds(std::size_t items, bool drifts) const {
+double CostModel::chunk_seconds(std::size_t items, Segments segments, bool drifts) const {
   const bool beside = items > static_cast<std::size_t>(items_alone());
-  const double memory =
-      static_cast<double>(items) * bytes_per_chunk_ /
-      (limits_.bytes_per_second * bandwidth_share(kernel_, beside) * (drifts ? kDriftShare : 1.0));
+  const double memory = static_cast<double>(items) * bytes_per_chunk_ /
+                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside, segments) *
+                         (drifts ? kDriftShare : 1.0));
   return std::max(product_seconds(beside), memory);
 }
 
-double CostModel::seconds(std::span<const double> chunks) const {
+double CostModel::seconds(std::span<const double> chunks, Segments segments) const {
   if (chunks.empty()) return 0;
-  const double start = kStartSeconds / product_seconds(false);
+  const double start = start_seconds(kernel_) / product_seconds(false);
   // When each place falls idle for good, in chunks.
   std::vector<double> ends;
   const auto places = static_cast<std::size_t>(items_at_once());
@@ -126,9 +134,10 @@ double CostModel::seconds(std::span<const double> chunks) const {
   }
   std::sort(ends.begin(), ends.end());
   double seconds = kLaunchSeconds, at = 0;
-  const bool drifts = blocks_per_item_ > 1 && chunks.size() > kDriftWaves * places;
+  const bool drifts = kernel_ != Kernel::kSweep64Pair && blocks_per_item_ > 1 &&
+                      chunks.size() > kDriftWaves * places;
   for (std::size_t i = 0; i < ends.size(); ++i) {
-    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, drifts);
+    if (ends[i] > at) seconds += (ends[i] - at) * chunk_seconds(ends.size() - i, segments, drifts);
     at = ends[i];
   }
   return seconds;

@@ -16,7 +16,7 @@ class CostModel {
   // Seconds of one launch whose items cost so many chunks each and start in this order. Blocks that
   // run at the same time advance at the same speed: that of their products, or their share of the
   // memory's bandwidth where that is less.
-  double seconds(std::span<const double> chunks) const;
+  double seconds(std::span<const double> chunks, Segments segments = Segments::kPlain) const;
 
   // Items that run at once, one block a multiprocessor or as many as fit.
   int items_alone() const { return items(1); }
@@ -30,7 +30,7 @@ class CostModel {
  private:
   int items(int blocks_per_multiprocessor) const;
   double product_seconds(bool beside) const;
-  double chunk_seconds(std::size_t items, bool drifts) const;
+  double chunk_seconds(std::size_t items, Segments segments, bool drifts) const;
 
   SweepShape shape_;
   Kernel kernel_;

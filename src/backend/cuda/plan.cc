@@ -20,7 +20,11 @@ constexpr std::int64_t kMaxCoordinate = std::int64_t{1} << 30;  // of the copy e
 
 template <class C>
 SweepShape shape_of() {
-  return {C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+  SweepShape shape{C::kKeyTiles, C::kWorkers, C::kBlocksPerSm, C::kThreads, C::kSharedBytes};
+  if constexpr (requires { C::kTurns; }) {
+    shape.turns = C::kTurns;
+  }
+  return shape;
 }
 
 template <template <Split> class Config>
@@ -71,7 +75,8 @@ int tiles_of(std::int64_t columns) {
 }
 
 // The kernels that could run a call, best guess first.
-std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& limits) {
+std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& limits,
+                               const PlanOptions& options) {
   if (!sweepable(p, limits)) {
     if (!countable(p)) return {Kernel::kGeneral};
     const bool mma = mma_takes(p, limits);
@@ -79,7 +84,12 @@ std::vector<Kernel> candidates(const AttentionProblem& p, const DeviceLimits& li
     if (p.key_dim <= 128) return {mma ? Kernel::kMma128 : Kernel::kFma128};
     return {mma ? Kernel::kMma256 : Kernel::kFma256};
   }
-  if (p.key_dim <= 64) return {Kernel::kSweep64, Kernel::kSweep64Single};
+  if (p.key_dim <= 64) {
+    std::vector<Kernel> kernels{Kernel::kSweep64, Kernel::kSweep64Single};
+    // Its bits differ: not where another batch may get another kernel.
+    if (!options.batch_invariant) kernels.push_back(Kernel::kSweep64Pair);
+    return kernels;
+  }
   if (p.key_dim <= 128) {
     if (one_chunk(p)) return {Kernel::kChunk128};
     return {Kernel::kSweep128, Kernel::kSweep128Single};
@@ -138,8 +148,10 @@ Status plan_launch(std::span<const AttentionProblem> problems, const DeviceLimit
                    const PlanOptions& options, LaunchPlan& launch) {
   const SweepShape shape = sweep_shape(launch.kernel, launch.split);
   const int tiles = tiles_of(problems[launch.calls[0]].value_dim);
-  launch.blocks_per_item = (tiles + shape.workers - 1) / shape.workers;
-  launch.value_tiles = launch.blocks_per_item * shape.workers;
+  const int blocks = (tiles + shape.workers - 1) / shape.workers;
+  launch.value_tiles = blocks * shape.workers;
+  launch.turns = shape.turns;
+  launch.blocks_per_item = blocks * shape.turns;
   launch.slot_bytes = sizeof(float) * kTile * kTile * shape.key_tiles * launch.value_tiles;
   return choose_segments(problems, limits, options, launch);
 }
@@ -172,6 +184,8 @@ SweepShape sweep_shape(Kernel kernel, Split split) {
       return shape_of<Sweep128Single>(split);
     case Kernel::kSweep256Single:
       return shape_of<Sweep256Single>(split);
+    case Kernel::kSweep64Pair:
+      return shape_of<Sweep64Pair>(split);
     case Kernel::kChunk128:
       return shape_of<Chunk128>(split);
     case Kernel::kMma64:
@@ -228,6 +242,8 @@ const char* kernel_name(Kernel kernel) {
       return "sweep128-single";
     case Kernel::kSweep256Single:
       return "sweep256-single";
+    case Kernel::kSweep64Pair:
+      return "sweep64-pair";
     case Kernel::kChunk128:
       return "chunk128";
     case Kernel::kMma64:
@@ -274,7 +290,7 @@ Result<Plan> plan_attention(std::span<const AttentionProblem> problems, const De
   std::vector<std::vector<Kernel>> kernels;  // of each launch, those to choose from
   for (std::size_t i = 0; i < problems.size(); ++i) {
     const AttentionProblem& p = problems[i];
-    std::vector<Kernel> choice = candidates(p, limits);
+    std::vector<Kernel> choice = candidates(p, limits, options);
     if (!options.kernel.empty()) {
       TNL_ASSIGN(const Kernel kernel, forced_kernel(options.kernel, p, limits));
       choice = {kernel};

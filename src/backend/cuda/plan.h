@@ -33,6 +33,7 @@ enum class Kernel {
   kSweep64Single,   // the same K, one block of one tile: the shortest time a chunk
   kSweep128Single,  //
   kSweep256Single,  //
+  kSweep64Pair,     // the same K, two blocks of one tile take turns at the chunks
   kChunk128,        // K <= 128, sequences of one chunk without a state coming in
   kMma64,           // the same K by mma.sync, for any device from sm_80 on
   kMma128,          //
@@ -43,9 +44,9 @@ enum class Kernel {
   kGeneral,         // any K, V, strides and dtype; token by token
 };
 // The kernels for Hopper, but for kChunk128 of sequences of any length.
-inline constexpr Kernel kSweeps[] = {Kernel::kSweep64,        Kernel::kSweep128,
-                                     Kernel::kSweep256,       Kernel::kSweep64Single,
-                                     Kernel::kSweep128Single, Kernel::kSweep256Single};
+inline constexpr Kernel kSweeps[] = {
+    Kernel::kSweep64,        Kernel::kSweep128,       Kernel::kSweep256,   Kernel::kSweep64Single,
+    Kernel::kSweep128Single, Kernel::kSweep256Single, Kernel::kSweep64Pair};
 
 // The kernels that copy row by row: no tensor maps, code for every device from sm_80 on.
 inline constexpr Kernel kRowKernels[] = {Kernel::kMma64, Kernel::kMma128, Kernel::kMma256,
@@ -88,6 +89,7 @@ struct LaunchPlan {
   std::vector<int> calls;  // which of the problems
   int value_tiles = 1;     // tiles of V the workers cover
   int blocks_per_item = 1;
+  int turns = 1;         // of them, those that take turns at the chunks of the same columns
   bool uniform = false;  // `main` follows from the block index: nothing to upload
   std::vector<WorkItem> main;
   std::vector<WorkItem> state_pass;
@@ -114,6 +116,7 @@ bool kernel_takes(Kernel kernel, const AttentionProblem& problem, const DeviceLi
 struct SweepShape {
   int key_tiles, workers, blocks_per_multiprocessor, threads;
   std::size_t shared_bytes;
+  int turns = 1;  // blocks that take turns at the chunks of an item
 };
 SweepShape sweep_shape(Kernel kernel, Split split);
 // The same with as many blocks a multiprocessor as its shared memory holds.

@@ -76,18 +76,18 @@ void sort_by_cost(std::vector<WorkItem>& items) {
                    [](const WorkItem& a, const WorkItem& b) { return cost(a) > cost(b); });
 }
 
-double seconds(const std::vector<WorkItem>& items, const CostModel& model) {
+double seconds(const std::vector<WorkItem>& items, const CostModel& model, Segments segments) {
   std::vector<double> costs;
   costs.reserve(items.size());
   for (const WorkItem& item : items) costs.push_back(cost(item));
-  return model.seconds(costs);
+  return model.seconds(costs, segments);
 }
 
-// What the three ways of cutting have in common.
+// What the ways of cutting have in common.
 struct Cutter {
   std::span<const AttentionProblem> problems;
-  const std::vector<Chain>& chains;  // the calls of a sequence and head lie side by side
-  const CostModel& model;
+  const std::vector<Chain>& chains;     // the calls of a sequence and head lie side by side
+  const CostModel &model, &pass_model;  // of the sweep and of the pass that only builds states
   const DeviceLimits& limits;
 
   const AttentionProblem& problem(const LaunchPlan& launch, const Chain& chain) const {
@@ -101,14 +101,15 @@ struct Cutter {
     }
     launch.uniform = problems[launch.calls[0]].cu_seqlens.empty();
     if (!launch.uniform) sort_by_cost(launch.main);
-    launch.estimated_seconds = seconds(launch.main, model);
+    launch.estimated_seconds = seconds(launch.main, model, launch.segments);
   }
 
   void warm(std::int64_t runs, LaunchPlan& launch) const;
   void carry(std::int64_t length, LaunchPlan& launch) const;
 
-  // The shortest runs of one length of which there are no more than `runs`, or one a chain.
-  std::int64_t carry_length(std::int64_t runs) const {
+  // The shortest runs of one length of which there are no more than `runs`, or one a chain; a
+  // multiple of `turns` chunks.
+  std::int64_t carry_length(std::int64_t runs, int turns) const {
     std::int64_t low = 2, high = 2;
     for (const Chain& chain : chains) high = std::max(high, chain.chunks);
     while (low < high) {
@@ -123,7 +124,7 @@ struct Cutter {
         high = length;
       }
     }
-    return low;
+    return (low + turns - 1) / turns * turns;
   }
 };
 
@@ -171,39 +172,42 @@ void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
     }
   }
   sort_by_cost(launch.main);
-  launch.estimated_seconds = seconds(launch.main, model);
+  launch.estimated_seconds = seconds(launch.main, model, launch.segments);
 }
 
-// Runs of one length. The state pass reads the end of each run but the last, as far as it matters.
+// Runs of one length. The state pass reads the end of each run but the last, as far as it matters;
+// where blocks take turns at a run, each takes a piece of it there.
 void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
   launch.segments = Segments::kCarry;
   for (const Chain& chain : chains) {
     const AttentionProblem& p = problem(launch, chain);
     const std::int64_t n = std::max<std::int64_t>(1, (chain.chunks + length - 1) / length);
+    const std::int64_t piece = length / launch.turns;
     const double factor =
-        std::exp2(log2_decay(p.log_decay[chain.head]) * static_cast<double>(length * kChunk));
+        std::exp2(log2_decay(p.log_decay[chain.head]) * static_cast<double>(piece * kChunk));
     for (std::int64_t i = 0; i < n; ++i) {
       const std::int64_t first = i * length, last = std::min(chain.chunks, first + length);
       WorkItem item = run_of(p, chain, first, last, 0);
-      if (i > 0) item.state_in = launch.slots + static_cast<int>(i) - 1;
+      if (i > 0) item.state_in = launch.slots + static_cast<int>(i) * launch.turns - 1;
       launch.main.push_back(item);
       if (i + 1 == n) break;
-      const std::int64_t warm = std::min(chain.horizon, length);
-      WorkItem pass = run_of(p, chain, last, last, warm);
-      pass.tokens = 0;
-      pass.state_out = launch.slots + static_cast<int>(i);
-      // run_of gives the caller's state where the warm-up reaches the start of the sequence.
-      launch.state_pass.push_back(pass);
+      for (int j = 0; j < launch.turns; ++j) {
+        const std::int64_t end = first + (j + 1) * piece;
+        WorkItem pass = run_of(p, chain, end, end, std::min(chain.horizon, piece));
+        pass.tokens = 0;
+        pass.state_out = launch.slots + static_cast<int>(i) * launch.turns + j;
+        // run_of gives the caller's state where the warm-up reaches the start of the sequence.
+        launch.state_pass.push_back(pass);
+      }
     }
-    if (n > 1) {
-      launch.scans.push_back(
-          {launch.slots, static_cast<std::int32_t>(n - 1), static_cast<float>(factor)});
-    }
-    launch.slots += static_cast<int>(n - 1);
+    const auto slots = static_cast<int>(n - 1) * launch.turns;
+    if (n > 1) launch.scans.push_back({launch.slots, slots, static_cast<float>(factor)});
+    launch.slots += slots;
   }
   sort_by_cost(launch.main);
   sort_by_cost(launch.state_pass);
-  launch.estimated_seconds = seconds(launch.main, model) + seconds(launch.state_pass, model);
+  launch.estimated_seconds = seconds(launch.main, model, launch.segments) +
+                             seconds(launch.state_pass, pass_model, launch.segments);
   if (launch.slots > 0) {
     launch.estimated_seconds +=
         CostModel::kLaunchSeconds +
@@ -240,10 +244,13 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
   // blocks a multiprocessor drift apart and do not.
   if (launch.calls.size() == 3 && launch.kernel != Kernel::kSweep64) bytes *= 5.0 / 6.0;
   const CostModel model(launch.kernel, launch.split, limits, launch.blocks_per_item, bytes);
+  // No outputs, no turns: that pass runs as the single kernel does.
+  const CostModel pass_model(launch.turns > 1 ? Kernel::kSweep64Single : launch.kernel,
+                             launch.split, limits, launch.blocks_per_item / launch.turns, bytes);
   const double bits =
       options.horizon_bits > 0 ? options.horizon_bits : horizon_bits(first.dtype, launch.split);
   const std::vector<Chain> chains = chains_of(problems, launch, bits);
-  const Cutter cutter{problems, chains, model, limits};
+  const Cutter cutter{problems, chains, model, pass_model, limits};
   const std::string& forced = options.segments;
   const LaunchPlan empty = launch;
   std::int64_t longest = 0;
@@ -273,7 +280,9 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
     if (options.runs > 0) {
       counts.push_back(options.runs);
     } else {
-      for (std::int64_t share = 1; share <= 4; ++share) {
+      // Runs of pairs that follow one another cost more than the model knows.
+      const std::int64_t most = launch.turns > 1 ? 3 : 4;
+      for (std::int64_t share = 1; share <= most; ++share) {
         const std::int64_t runs = share * model.items_alone();
         if (runs > static_cast<std::int64_t>(chains.size())) counts.push_back(runs);
       }
@@ -287,7 +296,13 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
         cutter.warm(runs, candidate);
         consider(std::move(candidate));
       }
-      if (forced != "warm") consider_carry(cutter.carry_length(runs));
+      if (forced != "warm") consider_carry(cutter.carry_length(runs, launch.turns));
+    }
+    // With a run less a chain less is read twice, and two multiprocessors a run can keep up.
+    const auto chain_count = static_cast<std::int64_t>(chains.size());
+    const std::int64_t fewer = (model.items_alone() / chain_count - 1) * chain_count;
+    if (launch.turns > 1 && options.runs == 0 && forced != "warm" && fewer > chain_count) {
+      consider_carry(cutter.carry_length(fewer, launch.turns));
     }
   }
   launch = std::move(best);

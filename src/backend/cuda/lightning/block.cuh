@@ -4,6 +4,7 @@
 #include "backend/cuda/lightning/fragments.cuh"
 #include "backend/cuda/lightning/params.cuh"
 #include "backend/cuda/lightning/sweep_config.h"
+#include "backend/cuda/ptx/cluster.cuh"
 #include "backend/cuda/tile/decay_table.cuh"
 #include "backend/cuda/tile/ring.cuh"
 
@@ -65,27 +66,56 @@ struct Block {
   const std::uint32_t tiles;  // start of the stages
   WorkItem item;
   int first_value_tile, chunks, last_tokens;  // of the last chunk
+  int first_output;                           // the first chunk whose output this block makes
+  int turns, turn;  // of the blocks of a cluster that make the outputs of chunks in turn
 
   __device__ __forceinline__ Block(const SweepParams& params_, SharedState<Config>& shared_,
                                    std::uint32_t tiles_)
       : params(params_), shared(shared_), tiles(tiles_) {
     const int group = blockIdx.x / params.blocks_per_item;
-    first_value_tile = blockIdx.x % params.blocks_per_item * Config::kWorkers;
+    const int part = blockIdx.x % params.blocks_per_item;
+    turns = Config::kTurns > 1 ? params.turns : 1;
+    turn = part % turns;
+    first_value_tile = part / turns * Config::kWorkers;
     item = params.items_offset > 0  ? packed_item(params, group)
            : params.work != nullptr ? load_item(params.work + group)
                                     : uniform_item(params, group);
     const int outputs = (item.tokens + kChunk - 1) / kChunk;
     chunks = item.warm_chunks + outputs;
     last_tokens = outputs == 0 ? kChunk : item.tokens - (outputs - 1) * kChunk;
+    first_output = item.warm_chunks + turn;
+    if (turn > 0) item.state_out = kNoState;  // all have it, the first stores it
+  }
+
+  // Whether a worker of this block makes the output of a chunk.
+  __device__ __forceinline__ bool makes_output(int c) const {
+    if constexpr (Config::kTurns == 1) return c >= first_output;
+    return c >= first_output && (c - first_output) % Config::kTurns == 0;
   }
 
   __device__ __forceinline__ const SweepCall& call() const { return params.call(item.call); }
+  // The place of q among the stages': of the output number `index`, of the chunk in `stage`.
+  static __device__ __forceinline__ int query_slot(int index, int stage) {
+    return Config::kTurns > 1 ? index % Config::kQueries : stage;
+  }
   __device__ __forceinline__ const DecayTable& table() const { return shared.table; }
   __device__ __forceinline__ std::uint32_t stage(int i) const {
     return tiles + i * Config::kStageBytes;
   }
   __device__ __forceinline__ std::uint32_t scores_tile(int i) const {
     return tiles + Config::kScoresOffset + i * Config::kScoreBytes;
+  }
+  __device__ __forceinline__ std::uint32_t query(int slot) const {
+    return tiles + Config::kQueriesOffset + slot * Config::kKeyBytes;
+  }
+  // By a warp that has read all it needs of a stage: to those who fill it again.
+  __device__ __forceinline__ void release(int stage, int lane) const {
+    const std::uint32_t empty = shared.ring.empty_at(stage);
+    if constexpr (Config::kTurns > 1) {
+      if (lane < turns) ptx::mbarrier_arrive_at(empty, lane);
+    } else if (lane == 0) {
+      ptx::mbarrier_arrive(empty);
+    }
   }
   // By 128 threads.
   __device__ __forceinline__ void fill_table(int thread) const {

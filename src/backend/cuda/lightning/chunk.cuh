@@ -60,7 +60,7 @@ __device__ __forceinline__ void compute_chunk(const Block<Config>& block, int wo
   const WorkItem& item = block.item;
   const Lane at(threadIdx.x % 128);
   const int barrier = 1 + worker, value_tile = block.first_value_tile + worker;
-  const std::uint32_t stage = block.stage(0), k = stage + Config::kKeyBytes;
+  const std::uint32_t q = block.query(0), k = block.stage(0);
   const std::uint32_t scores = block.scores_tile(worker);
   const std::uint32_t output = block.tiles + Config::kOutputOffset + worker * kTileBytes;
   std::uint32_t v[16];
@@ -69,7 +69,7 @@ __device__ __forceinline__ void compute_chunk(const Block<Config>& block, int wo
     float p[32];
     ptx::wgmma_pin(p);
     ptx::wgmma_fence();
-    P::scores(p, stage, k);
+    P::scores(p, q, k);
     ptx::wgmma_commit();
     load_value_fragments(v, k + Config::kKeyBytes + worker * kTileBytes, at);
     ptx::wgmma_wait<0>();

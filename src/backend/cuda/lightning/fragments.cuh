@@ -102,8 +102,8 @@ __device__ __forceinline__ void clear_missing_rows(std::uint32_t stage, int toke
   constexpr int kTiles = Config::kKeyTiles + Config::kWorkers;  // k, then v
   for (int i = thread; i < kTiles * count * 8; i += 128) {
     const int tile = i / (count * 8), within = i % (count * 8);
-    const std::uint32_t address = stage + Config::kKeyBytes + tile * Config::kTileBytes +
-                                  (first + within / 8) * 128 + (within % 8) * 16;
+    const std::uint32_t address =
+        stage + tile * Config::kTileBytes + (first + within / 8) * 128 + (within % 8) * 16;
     asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(address), "r"(0) : "memory");
   }
   ptx::fence_proxy_async();

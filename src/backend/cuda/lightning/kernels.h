@@ -24,6 +24,7 @@ SweepFunction sweep256_function(DType dtype, Split split);
 SweepFunction sweep64_single_function(DType dtype, Split split);
 SweepFunction sweep128_single_function(DType dtype, Split split);
 SweepFunction sweep256_single_function(DType dtype, Split split);
+SweepFunction sweep64_pair_function(DType dtype, Split split);
 SweepFunction chunk128_function(DType dtype, Split split);
 
 using RowFunction = void (*)(RowParams);

@@ -30,6 +30,8 @@ SweepFunction sweep_function(Kernel kernel, DType dtype, Split split) {
       return sweep128_single_function(dtype, split);
     case Kernel::kSweep256Single:
       return sweep256_single_function(dtype, split);
+    case Kernel::kSweep64Pair:
+      return sweep64_pair_function(dtype, split);
     case Kernel::kChunk128:
       return chunk128_function(dtype, split);
     default:
@@ -128,13 +130,19 @@ void fill_call(const AttentionProblem& p, RowCall& call) {
 // often (docs/kernels/sweep.md).
 template <class Params>
 Status launch_sweep(void (*function)(Params), const SweepShape& shape, Params& params,
-                    std::size_t items, cudaStream_t stream) {
+                    std::size_t items, cudaStream_t stream, int cluster = 1) {
   if (items == 0) return {};
-  const dim3 grid(static_cast<unsigned>(items * params.blocks_per_item));
-  void* arguments[] = {&params};
-  return cuda_status(cudaLaunchKernel(reinterpret_cast<const void*>(function), grid,
-                                      dim3(static_cast<unsigned>(shape.threads)), arguments,
-                                      shape.shared_bytes, stream),
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(items * params.blocks_per_item));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = cluster > 1 ? 1 : 0;
+  return cuda_status(cudaLaunchKernelEx(&config, function, params),
                      "launching the attention sweep");
 }
 
@@ -232,7 +240,6 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
   }
   params.heads = static_cast<std::int32_t>(first.heads);
   params.tokens = static_cast<std::int32_t>(first.tokens);
-  params.blocks_per_item = static_cast<std::int16_t>(launch.blocks_per_item);
   params.value_tiles = static_cast<std::int16_t>(launch.value_tiles);
   params.packed = !first.cu_seqlens.empty();
 
@@ -260,16 +267,21 @@ Status run_sweep(std::span<const AttentionProblem> problems, const LaunchPlan& l
     } else {
       params.work = tables.state_pass;
     }
+    // Without outputs there is nothing to take turns at.
+    params.turns = 1;
+    params.blocks_per_item = static_cast<std::int16_t>(launch.blocks_per_item / launch.turns);
     TNL_TRY(launch_sweep(function, shape, params, launch.state_pass.size(), stream));
     TNL_TRY(run_scan(launch.scans, inline_items ? nullptr : tables.scans, params.slots,
                      static_cast<std::int64_t>(launch.slot_bytes / sizeof(float4)), true, stream));
   }
+  params.turns = static_cast<std::int16_t>(launch.turns);
+  params.blocks_per_item = static_cast<std::int16_t>(launch.blocks_per_item);
   if (inline_items) {
     arguments.set_items(main);
   } else {
     params.work = launch.uniform ? nullptr : tables.main;
   }
-  return launch_sweep(function, shape, params, launch.main.size(), stream);
+  return launch_sweep(function, shape, params, launch.main.size(), stream, launch.turns);
 }
 
 // The kernels that copy their operands row by row; their tables are uploaded.

@@ -45,7 +45,8 @@ struct SweepParams {
       tokens;  // read where there are no items: whole sequences, in order
   std::int16_t decay_offset, items_offset;  // in data; 0: not there
   std::int16_t blocks_per_item, value_tiles;
-  bool packed;  // a packed batch: every sequence lies in batch 0
+  std::int16_t turns;  // blocks of an item that take turns at its chunks, side by side
+  bool packed;         // a packed batch: every sequence lies in batch 0
 
   __host__ __device__ const SweepCall& call(int i) const {
     return reinterpret_cast<const SweepCall*>(data)[i];

@@ -23,11 +23,23 @@ __device__ __forceinline__ void load_chunk(const Block<Config>& block, const Swe
                                            int stage) {
   const WorkItem& item = block.item;
   const std::uint32_t full = block.shared.ring.full_at(stage);
-  const std::uint32_t q = block.stage(stage);
-  const std::uint32_t k = q + Config::kKeyBytes, v = k + Config::kKeyBytes;
-  const bool with_output = c >= item.warm_chunks;
+  const std::uint32_t k = block.stage(stage), v = k + Config::kKeyBytes;
+  const bool with_output = block.makes_output(c);
+  const std::uint32_t q =
+      block.query(block.query_slot((c - block.first_output) / Config::kTurns, stage));
   ptx::mbarrier_arrive_expect_elected(
       full, (with_output ? 2 : 1) * Config::kKeyBytes + Config::kValueBytes);
+  // Of a cluster, one brings k and v of a chunk for all.
+  const bool shared = Config::kTurns > 1 && block.turns > 1;
+  const bool mine = !shared || c % Config::kTurns == block.turn;
+  auto load = [&](std::uint32_t to, const CUtensorMap* map, const ptx::TileOrigin& from) {
+    if constexpr (Config::kTurns > 1) {
+      if (shared) {
+        return ptx::tma_multicast_elected(to, map, full, from, (1 << Config::kTurns) - 1);
+      }
+    }
+    ptx::tma_load_elected(to, map, full, from);
+  };
   // Boxes of all the tiles a block wants, or where the last tile is not whole, one by one.
   const int key_boxes = call.whole_tiles ? 1 : Config::kKeyTiles;
   const int value_boxes = call.whole_tiles ? 1 : Config::kWorkers;
@@ -35,7 +47,7 @@ __device__ __forceinline__ void load_chunk(const Block<Config>& block, const Swe
                          item.batch};
 #pragma unroll 1
   for (int i = 0; i < key_boxes; ++i, origin.column += kTile) {
-    ptx::tma_load_elected(k + i * Config::kTileBytes, &call.k, full, origin);
+    if (mine) load(k + i * Config::kTileBytes, &call.k, origin);
     if (with_output) {
       ptx::tma_load_elected(q + i * Config::kTileBytes, &call.q, full, origin);
     }
@@ -44,7 +56,7 @@ __device__ __forceinline__ void load_chunk(const Block<Config>& block, const Swe
   origin.tile = call.whole_tiles ? block.first_value_tile : 0;
 #pragma unroll 1
   for (int i = 0; i < value_boxes; ++i, origin.column += kTile) {
-    ptx::tma_load_elected(v + i * Config::kTileBytes, &call.v, full, origin);
+    if (mine) load(v + i * Config::kTileBytes, &call.v, origin);
   }
 }
 
@@ -62,11 +74,15 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   if (warp == kLoader) {
     if (thread % 32 == 0) {
-      shared.ring.init(1, 4 * kMath);
+      shared.ring.init(1, 4 * kMath * block.turns);
       shared.scores.init(4, 4 * Config::kWorkers);
       ptx::fence_proxy_async();
     }
     __syncwarp();
+  }
+  // Barriers are there before anybody of the cluster arrives at them.
+  if constexpr (Config::kTurns > 1) ptx::cluster_sync();
+  if (warp == kLoader) {
     // The first chunks are under way before anybody else is ready.
     for (int c = 0; c < min(Config::kStages, block.chunks); ++c) {
       load_chunk<Config>(block, block.call(), c, c);
@@ -92,6 +108,8 @@ __global__ void __launch_bounds__(Config::kThreads, Config::kBlocksPerSm)
       }
     }
   }
+  // Nobody leaves while the others still write here.
+  if constexpr (Config::kTurns > 1) ptx::cluster_sync();
 }
 
 }  // namespace tnl::cuda

@@ -17,13 +17,15 @@ enum class Split {
 
 // kKeyTiles: K rounded up to tiles. kWorkers: warpgroups of a block that each own one tile of V.
 // kScorers: 1 if a warpgroup of its own computes P for them, 0 if each does that itself. The last
-// warpgroup loads.
+// warpgroup loads. kTurns: blocks of a cluster that share the chunks of a run: each makes the
+// output of every kTurns-th chunk and builds the state over all of them.
 template <int kKeyTiles_, int kWorkers_, int kScorers_, int kStages_, int kBlocksPerSm_,
-          Split kSplit_>
+          Split kSplit_, int kTurns_ = 1>
 struct SweepConfig {
   static constexpr int kKeyTiles = kKeyTiles_;
   static constexpr int kWorkers = kWorkers_;
   static constexpr int kScorers = kScorers_;
+  static constexpr int kTurns = kTurns_;
   static constexpr int kStages = kStages_;
   static constexpr int kBlocksPerSm = kBlocksPerSm_;
   static constexpr Split kSplit = kSplit_;
@@ -31,8 +33,9 @@ struct SweepConfig {
   static constexpr int kTileBytes = kTile * kTile * 2;
   static constexpr int kKeyBytes = kKeyTiles * kTileBytes;
   static constexpr int kValueBytes = kWorkers * kTileBytes;
-  // A stage: q, k, v.
-  static constexpr int kStageBytes = 2 * kKeyBytes + kValueBytes;
+  // A stage: k, v. q has its own, one for each chunk of the stages whose output the block makes.
+  static constexpr int kStageBytes = kKeyBytes + kValueBytes;
+  static constexpr int kQueries = (kStages + kTurns - 1) / kTurns;
   // P, two of them where a scorer runs ahead of the workers, else one a worker.
   static constexpr int kScoreBuffers = kScorers > 0 ? 2 : kWorkers;
   static constexpr int kScoreBytes = (kSplit == Split::kAll ? 2 : 1) * kTileBytes;
@@ -49,7 +52,8 @@ struct SweepConfig {
   static constexpr int kLoaderRegisters = 24;
 
   // Tiles start at multiples of 1024; the tables and barriers are static shared memory.
-  static constexpr int kScoresOffset = kStages * kStageBytes;
+  static constexpr int kQueriesOffset = kStages * kStageBytes;
+  static constexpr int kScoresOffset = kQueriesOffset + kQueries * kKeyBytes;
   static constexpr int kOutputOffset = kScoresOffset + kScoreBuffers * kScoreBytes;
   static constexpr std::size_t kSharedBytes =
       1024 + kOutputOffset + kWorkers * kOutputTiles * kTileBytes;
@@ -70,5 +74,10 @@ template <Split kSplit>
 using Sweep128Single = SweepConfig<2, 1, 1, 4, 1, kSplit>;
 template <Split kSplit>
 using Sweep256Single = SweepConfig<4, 1, 1, 2, 1, kSplit>;
+
+// Two multiprocessors take turns at the chunks of one tile of V: runs as long as those of K = 128,
+// so that fewer begin with what another one has read too.
+template <Split kSplit>
+using Sweep64Pair = SweepConfig<1, 1, 1, 8, 1, kSplit, 2>;
 
 }  // namespace tnl::cuda
