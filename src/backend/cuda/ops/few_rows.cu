@@ -34,9 +34,7 @@ FewRows plain_rows(const Matrix& weights, std::int64_t rows) {
           .columns = weights.rows,
           .w_rows = weights.rows,
           .rows = static_cast<std::int32_t>(rows),
-          .steps = static_cast<std::int32_t>(weights.cols / kStepDepth),
-          .next = nullptr,
-          .next_bytes = 0};
+          .steps = static_cast<std::int32_t>(weights.cols / kStepDepth)};
 }
 
 // A block has eight rows of each half of W, whose results belong together.

@@ -36,10 +36,6 @@ struct FewRows {
   std::int64_t columns;        // of the first eight rows: [0, columns)
   std::int64_t w_rows;
   std::int32_t rows, steps;  // of x; of the depth
-  // What the next kernel reads: asked for as far as it fits the cache, when this one has asked for
-  // all of its own.
-  const char* next;
-  std::int64_t next_bytes;
 };
 
 // 16 bytes of W, which are read once.
@@ -49,16 +45,6 @@ __device__ __forceinline__ uint4 stream_load(const bf16* from) {
                : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
                : "l"(from));
   return x;
-}
-
-__device__ __forceinline__ void prefetch_next(const FewRows& p) {
-  constexpr std::int64_t kLine = 128;
-  const std::int64_t threads = std::int64_t{gridDim.x} * gridDim.y * blockDim.x;
-  const std::int64_t block = std::int64_t{blockIdx.y} * gridDim.x + blockIdx.x;
-  for (std::int64_t at = (block * blockDim.x + threadIdx.x) * kLine; at < p.next_bytes;
-       at += threads * kLine) {
-    asm volatile("prefetch.global.L2 [%0];" ::"l"(p.next + at));
-  }
 }
 
 __device__ __forceinline__ float2 unpack(std::uint32_t two) {
@@ -256,7 +242,6 @@ __global__ void __launch_bounds__(32 * kWarps, kTiles == 1 && kWarps <= 8 ? 24 /
       fetch(i, at + kAhead);
     }
   }
-  prefetch_next(p);
 
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
