@@ -52,8 +52,8 @@ TNL_INLINE void columns(const AttentionStepTask& task, std::int64_t c, std::int6
         Vec s = whole(x) ? load(p) : load_part(p, last);
 #pragma GCC unroll 8
         for (int t = 0; t < kTokens; ++t) {
-          s = s * task.decay + value[t][x] * k[t][r];
-          out[t][x] += s * q[t][r];
+          s = multiply_add(s, broadcast(task.decay), value[t][x] * k[t][r]);
+          out[t][x] = multiply_add(s, broadcast(q[t][r]), out[t][x]);
         }
         if (!task.keep_state) continue;
         if (whole(x)) {

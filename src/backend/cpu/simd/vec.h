@@ -102,6 +102,18 @@ TNL_INLINE Vec min(Vec a, Vec b) {
   return select(a < b, a, b);
 }
 
+// a * b + c in one rounding where the target has that. In a sum of two products the compiler would
+// choose which of them is fused, and not the same one everywhere.
+TNL_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
 TNL_INLINE Vec sqrt(Vec v) {
 #if defined(__AVX512F__)
   return (Vec)_mm512_maskz_sqrt_ps(0xffff, (__m512)v);
