@@ -6,6 +6,11 @@
 namespace tnl::TNL_TARGET {
 namespace {
 
+template <int kCount>
+struct Count {
+  static constexpr int value = kCount;
+};
+
 // kRows rows of A with one row of B. Every sum is that of sum() in sweep.h, term by term, so that
 // the bits of a row do not depend on how many there are.
 template <class T, int kRows>
@@ -39,17 +44,25 @@ TNL_INLINE void tile(const GemvTask& task, const T* weights, std::int64_t row,
   }
 }
 
-// B is read from its first byte to its last, the order memory is fastest in.
+// B is read from its first byte to its last, the order memory is fastest in; where A has many rows,
+// a few rows of B at a time, so that both stay in the first-level cache meanwhile.
 template <class T>
 TNL_INLINE void product_rows(const GemvTask& task) {
+  constexpr std::int64_t kBlock = 8;
   const T* b = static_cast<const T*>(task.b);
-  for (std::int64_t column = 0; column < task.b_rows; ++column, b += task.b_stride) {
+  const auto rows = [&](std::int64_t row, auto count, std::int64_t first, std::int64_t end) {
+    for (std::int64_t column = first; column < end; ++column) {
+      tile<T, decltype(count)::value>(task, b + column * task.b_stride, row, column);
+    }
+  };
+  for (std::int64_t first = 0; first < task.b_rows; first += kBlock) {
+    const std::int64_t end = first + kBlock < task.b_rows ? first + kBlock : task.b_rows;
     std::int64_t row = 0;
     if constexpr (kLanes == 16) {  // 32 registers
-      for (; row + 4 <= task.a_rows; row += 4) tile<T, 4>(task, b, row, column);
+      for (; row + 4 <= task.a_rows; row += 4) rows(row, Count<4>(), first, end);
     }
-    for (; row + 2 <= task.a_rows; row += 2) tile<T, 2>(task, b, row, column);
-    for (; row < task.a_rows; ++row) tile<T, 1>(task, b, row, column);
+    for (; row + 2 <= task.a_rows; row += 2) rows(row, Count<2>(), first, end);
+    for (; row < task.a_rows; ++row) rows(row, Count<1>(), first, end);
   }
 }
 

@@ -1,6 +1,6 @@
 #include "backend/cuda/ops/few_rows.cuh"
 
-#include <algorithm>
+#include <type_traits>
 
 #include "backend/cuda/lightning/kernels.h"
 #include "backend/cuda/ops/ops.h"
@@ -10,7 +10,10 @@ namespace tnl::cuda {
 namespace {
 
 constexpr std::int64_t kVectorBytes = 16;
-constexpr std::int64_t kRowsOfTile = 16;  // of W
+constexpr std::int64_t kBlockRows = 16;  // of W
+// Warps of a block: more where W has few rows, so that all multiprocessors stream.
+constexpr int kWarps = 8, kManyWarps = 16;
+constexpr std::int64_t kFewBlocks = 256;  // less than two for each of a large device
 
 bool aligned(const Matrix& matrix) {
   return reinterpret_cast<std::uintptr_t>(matrix.data) % kVectorBytes == 0 &&
@@ -22,71 +25,60 @@ View<const bf16> input(const Matrix& matrix) {
   return {static_cast<const bf16*>(matrix.data), matrix.row_stride};
 }
 
-std::int32_t tiles_of(std::int64_t columns, std::int64_t block_columns) {
-  return static_cast<std::int32_t>((columns + block_columns - 1) / block_columns);
-}
-
-// A tile has 16 rows of W next to each other.
+// A block has 16 rows of W next to each other.
 FewRows plain_rows(const Matrix& weights, std::int64_t rows) {
   return {.w = static_cast<const bf16*>(weights.data),
           .w_stride = weights.row_stride,
-          .second_half = kRowsOfTile / 2,
-          .block_columns = kRowsOfTile,
+          .second_half = kBlockRows / 2,
+          .block_columns = kBlockRows,
           .columns = weights.rows,
           .w_rows = weights.rows,
-          .tiles = tiles_of(weights.rows, kRowsOfTile),
           .rows = static_cast<std::int32_t>(rows),
           .steps = static_cast<std::int32_t>(weights.cols / kStepDepth)};
 }
 
-// A tile has eight rows of each half of W, whose results belong together.
+// A block has eight rows of each half of W, whose results belong together.
 FewRows paired_rows(const Matrix& weights, std::int64_t rows) {
   FewRows params = plain_rows(weights, rows);
   params.second_half = params.columns = weights.rows / 2;
-  params.block_columns = kRowsOfTile / 2;
-  params.tiles = tiles_of(params.columns, params.block_columns);
+  params.block_columns = kBlockRows / 2;
   return params;
 }
 
-template <int kTiles, int kWarps, int kAhead, class Input, class Output>
-Status run(const FewRows& params, const Input& in, const Output& out, int blocks,
-           const FewRowsLaunch& launch) {
+template <int kTiles, int kBlockWarps, int kAhead, class Input, class Output>
+Status run(const FewRows& params, const Input& in, const Output& out, const FewRowsLaunch& launch) {
   constexpr int kRows = kTileRows * kTiles;
-  constexpr int kBytes = kSharedBytes<kTiles, kWarps, kAhead>;
-  const auto kernel = few_rows_kernel<Input, Output, kTiles, kWarps, kAhead>;
-  TNL_TRY(
-      cuda_status(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes),
-                  "preparing a product with few rows"));
+  const std::int64_t blocks = (params.columns + params.block_columns - 1) / params.block_columns;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(std::min(params.tiles, blocks)),
-                        static_cast<unsigned>((params.rows + kRows - 1) / kRows));
-  config.blockDim = dim3(32 * kWarps);
-  config.dynamicSmemBytes = kBytes;
+  config.gridDim =
+      dim3(static_cast<unsigned>(blocks), static_cast<unsigned>((params.rows + kRows - 1) / kRows));
+  config.blockDim = dim3(32 * kBlockWarps);
   config.stream = launch.stream;
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &attribute;
   config.numAttrs = launch.dependent ? 1 : 0;
-  return cuda_status(cudaLaunchKernelEx(&config, kernel, params, in, out),
-                     "a product with few rows");
+  return cuda_status(
+      cudaLaunchKernelEx(&config, few_rows_kernel<Input, Output, kTiles, kBlockWarps, kAhead>,
+                         params, in, out),
+      "a product with few rows");
 }
 
-// Where there are fewer tiles than twice the multiprocessors a block is all that one of these has,
-// and has more warps. The shape of W decides: how the depth is cut must not depend on the rows.
+// The shape of W decides about the warps: how the depth is cut must not depend on the rows.
 template <class Input, class Output>
 Status run(const FewRows& params, const Input& in, const Output& out, const FewRowsLaunch& launch) {
-  constexpr int kFewTiles = 256;
+  constexpr int kAhead = 4;
   if (params.rows == 0 || params.columns == 0) return {};
   TNL_CHECK(params.rows <= kMostFewRows);
-  const int blocks = 2 * launch.multiprocessors;
-  const bool one_tile = params.rows <= kTileRows;
-  if (params.tiles < kFewTiles) {
-    return one_tile ? run<1, 16, 4>(params, in, out, blocks, launch)
-                    : run<4, 16, 4>(params, in, out, blocks, launch);
-  }
-  return one_tile ? run<1, 8, 8>(params, in, out, blocks, launch)
-                  : run<4, 8, 8>(params, in, out, blocks, launch);
+  const bool many = params.columns / params.block_columns < kFewBlocks;
+  const auto run_tiles = [&](auto tiles) {
+    return many ? run<tiles(), kManyWarps, kAhead>(params, in, out, launch)
+                : run<tiles(), kWarps, kAhead>(params, in, out, launch);
+  };
+  if (params.rows <= kTileRows) return run_tiles(std::integral_constant<int, 1>());
+  if (params.rows <= 2 * kTileRows) return run_tiles(std::integral_constant<int, 2>());
+  return run_tiles(std::integral_constant<int, 4>());
 }
 
 }  // namespace

@@ -2,9 +2,10 @@
 // floor is the bytes of W, so every kernel here is arranged around streaming W
 // (docs/kernels/decode.md).
 //
-// A tile is 16 rows of W, an A operand of mma; the warps of a block split the depth between them.
-// The rows of x are B operands, 8 a tile. Where a sum is cut depends on the depth alone: a row of y
-// has the same bits whatever rows come with it.
+// A block owns 16 rows of W, an A operand of mma; its warps split the depth between them and have
+// their first steps of W under way before the kernel in front of this one has ended. The rows
+// of x are B operands, 8 a tile. Where a sum is cut depends on the depth alone: a row of y has the
+// same bits whatever rows come with it.
 //
 // What comes before the product is done to x on its way into registers, except for the norm: its
 // factor is one number a row, known when all of x has passed by, and multiplies the result.
@@ -30,13 +31,21 @@ inline constexpr int kTileRows = 8;    // rows of x in a tile
 struct FewRows {
   const bf16* w;
   std::int64_t w_stride;
-  std::int64_t second_half;    // rows of W from a tile's first eight to its second eight
-  std::int64_t block_columns;  // from tile to tile
+  std::int64_t second_half;    // rows of W from a block's first eight to its second eight
+  std::int64_t block_columns;  // from block to block
   std::int64_t columns;        // of the first eight rows: [0, columns)
   std::int64_t w_rows;
-  std::int32_t tiles;        // of 16 rows of W
   std::int32_t rows, steps;  // of x; of the depth
 };
+
+// 16 bytes of W, which are read once.
+__device__ __forceinline__ uint4 stream_load(const bf16* from) {
+  uint4 x;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(from));
+  return x;
+}
 
 __device__ __forceinline__ float2 unpack(std::uint32_t two) {
   return make_float2(__uint_as_float(two << 16), __uint_as_float(two & 0xffff0000u));
@@ -178,135 +187,85 @@ struct PartialSums {
   }
 };
 
-// What a warp reads of W: its part of the depth of one tile after the other, a step at a time. A
-// lane copies the 16 bytes of either half that it will need itself into its own place of a ring in
-// shared memory, so that nobody has to wait for anybody.
-template <int kAhead>
-class WeightStream {
- public:
-  __device__ __forceinline__ WeightStream(const FewRows& p, uint4* ring, int begin, int end)
-      : p_(p), ring_(ring + threadIdx.x % 32), begin_(begin), end_(end), step_(begin) {
-    tile_ = blockIdx.x;
-    find_rows();
-    for (int i = 0; i < kAhead; ++i) fetch(i);
-  }
-
-  // The next step's halves, once they are there.
-  __device__ __forceinline__ void wait(uint4& upper, uint4& lower) const {
-    ptx::copy_async_wait<kAhead - 1>();
-    upper = ring_[64 * slot_];
-    lower = ring_[64 * slot_ + 32];
-  }
-  // They are used: their place gets what comes kAhead steps later.
-  __device__ __forceinline__ void advance() {
-    fetch(slot_);
-    slot_ = slot_ + 1 == kAhead ? 0 : slot_ + 1;
-  }
-
- private:
-  __device__ __forceinline__ void find_rows() {
-    const int lane = threadIdx.x % 32;
-    const std::int64_t first = std::int64_t{tile_} * p_.block_columns + lane / 4;
-    const auto row = [&](std::int64_t r) {
-      return p_.w + min(r, p_.w_rows - 1) * p_.w_stride + 8 * (lane % 4);
-    };
-    upper_ = row(first);
-    lower_ = row(first + p_.second_half);
-  }
-  __device__ __forceinline__ void fetch(int slot) {
-    if (tile_ < p_.tiles && step_ < end_) {
-      const auto to = static_cast<std::uint32_t>(__cvta_generic_to_shared(ring_ + 64 * slot));
-      ptx::copy_async(to, upper_ + kStepDepth * step_, 16);
-      ptx::copy_async(to + 32 * sizeof(uint4), lower_ + kStepDepth * step_, 16);
-      if (++step_ == end_) {
-        step_ = begin_;
-        tile_ += gridDim.x;
-        find_rows();
-      }
-    }
-    ptx::copy_async_commit();
-  }
-
-  const FewRows& p_;
-  uint4* ring_;  // [kAhead][upper, lower][32]
-  const bf16 *upper_, *lower_;
-  int begin_, end_, step_, tile_, slot_ = 0;
-};
-
-template <int kTiles, int kWarps, int kAhead>
-inline constexpr int kSharedBytes = kWarps* kAhead * 64 * static_cast<int>(sizeof(uint4)) +
-                                    2 * static_cast<int>(sizeof(PartialSums<kTiles, kWarps>));
-
-// A block takes every gridDim.x-th tile. Each warp has kAhead steps of W under way, across the end
-// of a tile too, and from before the kernel in front of this one has ended: memory is never idle
-// while sums are added up or the next kernel begins.
+// kAhead: steps of W in flight. Blocks of one tile are small enough for three on a multiprocessor.
 template <class Input, class Output, int kTiles, int kWarps, int kAhead>
-__global__ void __launch_bounds__(32 * kWarps, 1)
+__global__ void __launch_bounds__(32 * kWarps, kTiles == 1 && kWarps <= 8 ? 24 / kWarps : 1)
     few_rows_kernel(const FewRows p, const Input input, const Output output) {
-  extern __shared__ uint4 rings[];
-  // Two, so that one barrier a tile is enough.
-  auto* const shared = reinterpret_cast<PartialSums<kTiles, kWarps>*>(rings + kWarps * kAhead * 64);
+  __shared__ PartialSums<kTiles, kWarps> shared;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int group = lane / 4, quad = lane % 4;
-  const int first_row = blockIdx.y * (kTileRows * kTiles);
+  const std::int64_t first_column = blockIdx.x * p.block_columns;
+  const std::int64_t first_row = blockIdx.y * (kTileRows * kTiles);
   const int share = (p.steps + kWarps - 1) / kWarps;
-  const int begin = min(warp * share, p.steps), end = min(begin + share, p.steps);
+  const int end = min((warp + 1) * share, p.steps);
+  int step = warp * share;
 
-  WeightStream<kAhead> stream(p, rings + warp * kAhead * 64, begin, end);
+  const std::int64_t upper = min(first_column + group, p.w_rows - 1);
+  const std::int64_t lower = min(first_column + group + p.second_half, p.w_rows - 1);
+  const bf16* const w_upper = p.w + upper * p.w_stride + 8 * quad;
+  const bf16* const w_lower = p.w + lower * p.w_stride + 8 * quad;
+  uint4 ahead[kAhead][2];
+  const auto fetch = [&](int slot, int at) {
+    ahead[slot][0] = ahead[slot][1] = make_uint4(0, 0, 0, 0);
+    if (at < end) {
+      ahead[slot][0] = stream_load(w_upper + std::int64_t{kStepDepth} * at);
+      ahead[slot][1] = stream_load(w_lower + std::int64_t{kStepDepth} * at);
+    }
+  };
+#pragma unroll
+  for (int i = 0; i < kAhead; ++i) {
+    fetch(i, step + i);
+  }
   ptx::wait_for_previous_grid();
   ptx::launch_next_grid();
 
-  int rows[kTiles];
+  float sums[kTiles][4] = {}, squares[kTiles] = {};
+  std::int64_t rows[kTiles];
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {  // rows that are not there read one that is
-    rows[t] = min(first_row + t * kTileRows + group, p.rows - 1);
+    rows[t] = min(first_row + t * kTileRows + group, static_cast<std::int64_t>(p.rows) - 1);
   }
-  int parity = 0;
-  for (int tile = blockIdx.x; tile < p.tiles; tile += gridDim.x, parity ^= 1) {
-    float sums[kTiles][4] = {}, squares[kTiles] = {};
-#pragma unroll 2
-    for (int step = begin; step < end; ++step) {
-      uint4 x[kTiles];
+  for (; step < end; step += kAhead) {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int at = step + i;
+      const uint4 a = ahead[i][0], b = ahead[i][1];
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
-        x[t] = input.load(rows[t], kStepDepth * step + 8 * quad, squares[t]);
+        uint4 x = make_uint4(0, 0, 0, 0);
+        if (at < end) {
+          x = input.load(rows[t], std::int64_t{kStepDepth} * at + 8 * quad, squares[t]);
+        }
+        ptx::mma(bf16(), sums[t], {a.x, b.x, a.y, b.y}, x.x, x.y);
+        ptx::mma(bf16(), sums[t], {a.z, b.z, a.w, b.w}, x.z, x.w);
       }
-      uint4 a, b;
-      stream.wait(a, b);
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-        ptx::mma(bf16(), sums[t], {a.x, b.x, a.y, b.y}, x[t].x, x[t].y);
-        ptx::mma(bf16(), sums[t], {a.z, b.z, a.w, b.w}, x[t].z, x[t].w);
-      }
-      stream.advance();
+      fetch(i, at + kAhead);
     }
+  }
 
-    PartialSums<kTiles, kWarps>& partial = shared[parity];
 #pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
+  for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
-      for (int c = 0; c < 4; ++c) partial.sums[warp][4 * t + c][lane] = sums[t][c];
-      if constexpr (Input::kNormed) {
-        float sum = squares[t];
-        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        if (quad == 0) partial.squares[warp][t * kTileRows + group] = sum;
-      }
+    for (int c = 0; c < 4; ++c) shared.sums[warp][4 * t + c][lane] = sums[t][c];
+    if constexpr (Input::kNormed) {
+      float sum = squares[t];
+      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      if (quad == 0) shared.squares[warp][t * kTileRows + group] = sum;
     }
-    __syncthreads();
-    const std::int64_t first_column = std::int64_t{tile} * p.block_columns;
-    for (int i = threadIdx.x; i < 8 * kTileRows * kTiles; i += 32 * kWarps) {
-      const int row = i / 8, column = i % 8;
-      if (first_row + row >= p.rows || first_column + column >= p.columns) continue;
-      float a = partial.sum(row, column, false), b = partial.sum(row, column, true);
-      if constexpr (Input::kNormed) {
-        const float r = partial.norm(row, std::int64_t{kStepDepth} * p.steps, input.eps);
-        a *= r;
-        b *= r;
-      }
-      const std::int64_t first = first_column + column, second = first + p.second_half;
-      output.put_both(first_row + row, first, a, second, b, second < p.w_rows);
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < 8 * kTileRows * kTiles; i += 32 * kWarps) {
+    const int row = i / 8, column = i % 8;
+    if (first_row + row >= p.rows || first_column + column >= p.columns) continue;
+    float a = shared.sum(row, column, false), b = shared.sum(row, column, true);
+    if constexpr (Input::kNormed) {
+      const float r = shared.norm(row, std::int64_t{kStepDepth} * p.steps, input.eps);
+      a *= r;
+      b *= r;
     }
+    const std::int64_t first = first_column + column, second = first + p.second_half;
+    output.put_both(first_row + row, first, a, second, b, second < p.w_rows);
   }
 }
 

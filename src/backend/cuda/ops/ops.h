@@ -68,7 +68,6 @@ bool few_rows(const Matrix& x, const Matrix& weights);
 struct FewRowsLaunch {
   cudaStream_t stream = nullptr;
   bool dependent = false;  // from sm_90 on
-  int multiprocessors = 132;
 };
 // out = alpha A Bᵀ + beta c
 Status few_rows_product(double alpha, const Matrix& a, const Matrix& b, double beta,

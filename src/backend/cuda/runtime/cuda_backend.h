@@ -97,7 +97,6 @@ class CudaBackend final : public Backend {
   Result<void*> scratch(std::size_t bytes);
   Status product_onto(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c, const Matrix& out, cudaStream_t stream);
-  cuda::FewRowsLaunch few_rows_launch(cudaStream_t stream) const;
   cuda::FewRowsLaunch overlapping(cudaStream_t stream) const;
   // cuBLASLt, from its first use on.
   Result<cuda::Matmul*> products();

@@ -35,15 +35,9 @@ Result<void*> CudaBackend::scratch(std::size_t bytes) {
   return scratch_;
 }
 
-cuda::FewRowsLaunch CudaBackend::few_rows_launch(cudaStream_t stream) const {
-  return {.stream = stream, .dependent = false, .multiprocessors = properties_.gpu.multiprocessors};
-}
-
 // The weights of a layer are not what the kernel before writes.
 cuda::FewRowsLaunch CudaBackend::overlapping(cudaStream_t stream) const {
-  cuda::FewRowsLaunch launch = few_rows_launch(stream);
-  launch.dependent = properties_.gpu.capability >= 90;
-  return launch;
+  return {.stream = stream, .dependent = properties_.gpu.capability >= 90};
 }
 
 Result<cuda::Matmul*> CudaBackend::products() {
@@ -102,7 +96,7 @@ Status CudaBackend::product_onto(MatmulForm form, double alpha, const Matrix& a,
   if (a.rows == 0 || a.cols == 0) return cuda::scale(beta, out, stream);
   const bool few = form == MatmulForm::kNT && a.rows <= cuda::kMostFewRows && c.dtype == a.dtype;
   if (few && cuda::few_rows(a, b)) {
-    return cuda::few_rows_product(alpha, a, b, beta, c, out, few_rows_launch(stream));
+    return cuda::few_rows_product(alpha, a, b, beta, c, out, {.stream = stream});
   }
   if (few && c.data == out.data) return cuda::gemv(alpha, a, b, beta, out, stream);
   TNL_ASSIGN(cuda::Matmul* const matmul, products());
