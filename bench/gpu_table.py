@@ -3,7 +3,8 @@
 docs/benchmarks/h100.md, with the peers beside it where a checkout of theirs is given.
 
     bench/gpu_table.py --out docs/benchmarks/h100.md --json measured.json [--tnl build/tnl]
-        [--fla CHECKOUT] [--la CHECKOUT] [--tuned FILE]   the peers, first (bench/peers.py)
+        [--fla CHECKOUT] [--kittens CHECKOUT] [--mamba CHECKOUT] [--la CHECKOUT] [--tuned FILE]
+                         the peers, first (bench/peers.py)
         [--peers FILE]   or what bench/peers.py measured in the same run
         [--quick]        fewer repetitions and shapes
 
@@ -138,8 +139,9 @@ def measure_peers(args):
     shapes = PEER_SHAPES[1:2] if args.quick else PEER_SHAPES
     command = [sys.executable, str(script), "--out", str(out), "--fla", args.fla, "--shapes",
                ",".join(shapes), "--seconds", str(args.peer_seconds)]
-    command += ["--la", args.la] if args.la else []
-    command += ["--tuned", args.tuned] if args.tuned else []
+    for name in ("kittens", "mamba", "la", "tuned"):
+        if getattr(args, name):
+            command += [f"--{name}", getattr(args, name)]
     try:
         subprocess.run(command, check=False, timeout=1.5 * args.peer_seconds)
     except subprocess.TimeoutExpired:
@@ -241,8 +243,7 @@ def write_peers(out, found):
     out.append("\n## Beside what people would otherwise call, same run")
     out.append(f"{peers['versions']}, by `bench/peers.py`; copy "
                f"{peers['copy_gigabytes_per_second']:.0f} GB/s. The target is 4 times faster than "
-               "fla (chunk_simple_gla with g_gamma). ThunderKittens and Mamba-2, which need a build of "
-               "their own, were not run.\n")
+               "fla (chunk_simple_gla with g_gamma). ThunderKittens has a forward pass for width 128 alone.\n")
     out.append("| shape | pass | tnl | " + " | ".join(f"{name}: time, times ours" for name in names) +
                " | at least 4x fla |")
     out.append("|---" * (4 + len(names)) + "|")
@@ -288,7 +289,8 @@ def main():
     parser.add_argument("--tnl", default="build/tnl")
     parser.add_argument("--peers", type=pathlib.Path)
     parser.add_argument("--fla")
-    parser.add_argument("--la")
+    for name in ("kittens", "mamba", "la"):
+        parser.add_argument(f"--{name}")
     parser.add_argument("--tuned")
     parser.add_argument("--peer-seconds", type=float, default=120)
     parser.add_argument("--repeat", type=int, default=15)

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Times what people would otherwise call for lightning attention on one GPU: flash-linear-attention's
-simple_gla with a constant decay and, where its checkout is given, lightning-attention. Writes JSON
-that bench/gpu_table.py puts beside ours, anew after every shape, so that little is lost when the
-time is up.
+simple_gla with a constant decay and, where their checkouts are given, ThunderKittens, Mamba-2 and
+lightning-attention. Writes JSON that bench/gpu_table.py puts beside ours, anew after every shape, so
+that little is lost when the time is up.
 
-    bench/peers.py --out peers.json --fla CHECKOUT [--la CHECKOUT] --shapes 4x8192x16x128,...
+    bench/peers.py --out peers.json --fla CHECKOUT --shapes 4x8192x16x128,...
+        [--kittens CHECKOUT] [--mamba CHECKOUT] [--la CHECKOUT]
         [--tuned FILE]  the configurations that fla's tuning chose: read where it is, else written
                         (default: beside peers.json)
 
-CHECKOUTs are clones of github.com/fla-org/flash-linear-attention and OpenNLPLab/lightning-attention.
+CHECKOUTs are clones of github.com/fla-org/flash-linear-attention, HazyResearch/ThunderKittens,
+state-spaces/mamba and OpenNLPLab/lightning-attention.
 fla's kernels are tuned over some 150 configurations, which would take minutes to compile one after
 the other, and then again for other numbers of sequences and heads. So they are tuned once, on the first
 shape, with few repetitions of each configuration, and what was chosen is compiled for the others; as many
@@ -18,7 +20,6 @@ events with the host far enough ahead that its own time does not count.
 """
 
 import argparse
-import importlib
 import json
 import os
 import pathlib
@@ -30,6 +31,8 @@ import time
 import types
 
 import torch
+
+import peer_operators
 
 FLUSH_BYTES = 256 << 20
 SLOW_SECONDS = 0.05  # what takes longer is repeated three times
@@ -59,52 +62,6 @@ def copy_bandwidth(flush):
     return 4 * count / seconds(lambda: target.copy_(source), 8, flush)
 
 
-def first_layer_slopes(heads):
-    return torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)], device="cuda")
-
-
-def package(checkout, *names):
-    """Makes the packages importable from the checkout without running their __init__.py, which
-    would import far more."""
-    root = pathlib.Path(checkout).resolve()
-    for name in names:
-        module = types.ModuleType(name)
-        module.__path__ = [str(root.joinpath(*name.split(".")))]
-        sys.modules[name] = module
-    return root
-
-
-def load(checkout):
-    """fla's chunk_simple_gla and its version."""
-    root = package(checkout, "fla", "fla.ops")
-    found = re.search(r'__version__ = "([^"]+)"', (root / "fla" / "__init__.py").read_text())
-    version = found.group(1) if found else "unknown"
-    for name in ("fla", "fla.ops"):
-        sys.modules[name].__version__ = version
-    return importlib.import_module("fla.ops.simple_gla.chunk").chunk_simple_gla, version
-
-
-def load_fla(checkout):
-    operator, version = load(checkout)
-
-    def call(q, k, v):
-        return operator(q, k, v, g_gamma=-first_layer_slopes(q.shape[2]), scale=1.0)[0]
-
-    return call, f"fla {version}"
-
-
-def load_lightning(checkout):
-    root = package(checkout, "lightning_attn", "lightning_attn.ops", "lightning_attn.ops.triton")
-    found = re.search(r'version="([^"]+)"', (root / "setup.py").read_text())
-    # As its __init__.py does.
-    operator = importlib.import_module("lightning_attn.ops.triton.lightning_attn2").lightning_attn2
-
-    def call(q, k, v):  # its layout: [B, H, T, D]
-        return operator(q, k, v, first_layer_slopes(q.shape[1]))
-
-    return call, f"lightning-attention {found.group(1) if found else 'unknown'}"
-
-
 def measure(call, shape, by_head, repeat, flush):
     batch, tokens, heads, key_dim, value_dim = shape
 
@@ -116,6 +73,8 @@ def measure(call, shape, by_head, repeat, flush):
     with torch.no_grad():
         forward_seconds = seconds(lambda: call(q, k, v), repeat, flush)
     o = call(q, k, v)
+    if not o.requires_grad:
+        return {"forward": forward_seconds}
     d_o = torch.randn_like(o)
 
     def backward():
@@ -126,12 +85,12 @@ def measure(call, shape, by_head, repeat, flush):
 
 
 def tuned_kernels():
-    """fla's kernels that are tuned, by name; one may be known in several modules."""
+    """The peers' kernels that Triton tunes, by name; one may be known in several modules."""
     from triton.runtime.autotuner import Autotuner
 
     kernels = {}
     for name, module in list(sys.modules.items()):
-        if not name.startswith("fla.ops."):
+        if not name.startswith(("fla.ops.", "mamba_ssm.ops.")):
             continue
         for value in list(vars(module).values()):
             while value is not None and not isinstance(value, Autotuner):
@@ -190,9 +149,8 @@ def run_once(call, shapes, tokens):
     torch.cuda.synchronize()
 
 
-def kinds_of(texts):
+def kinds_of(shapes):
     """One shape of each kind that kernels are compiled for."""
-    shapes = [parse_shape(text) for text in texts]
     return list({(shape[0], *shape[2:]): shape for shape in shapes}.values())
 
 
@@ -206,18 +164,32 @@ def compile_share(call, shapes, tuned, share, shares):
     run_once(call, shapes[group::groups], tokens=256)
 
 
-def compile_all(args):
+def compile_all(args, peer="fla"):
     shares = min(16, os.cpu_count() or 1)
     start = time.time()
     command = [sys.executable, __file__, "--fla", args.fla, "--shapes", args.shapes]
-    if getattr(args, "tuned", None):
-        command += ["--tuned", str(args.tuned)]
-    running = [subprocess.Popen(command + ["--compile-share", f"{share}/{shares}"],
+    for name in ("tuned", "mamba"):
+        if getattr(args, name, None):
+            command += [f"--{name}", str(getattr(args, name))]
+    running = [subprocess.Popen(command + ["--compile-share", f"{peer}:{share}/{shares}"],
                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
                for share in range(shares)]
     failed = sum(process.wait() != 0 for process in running)
-    print(f"compiled in {time.time() - start:.0f} s by {shares} processes, {failed} failed",
+    print(f"{peer} compiled in {time.time() - start:.0f} s by {shares} processes, {failed} failed",
           file=sys.stderr, flush=True)
+
+
+def compile_as_told(args):
+    peer, share, shares = re.fullmatch(r"(\w+):(\d+)/(\d+)", args.compile_share).groups()
+    shapes = [parse_shape(text) for text in args.shapes.split(",")]
+    if peer == "mamba":  # tuned by width alone
+        call = peer_operators.load_mamba(args.mamba)[0]
+        prepare_tuning({}, int(share), int(shares))
+        run_once(call, {shape[3]: shape for shape in shapes}.values(),
+                 tokens=2 * peer_operators.MAMBA_CHUNK)
+        return
+    known = json.loads(args.tuned.read_text()) if args.tuned else {}
+    compile_share(peer_operators.load_fla(args.fla)[0], kinds_of(shapes), known, int(share), int(shares))
 
 
 def tune(args, call, first):
@@ -244,6 +216,8 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--fla", required=True, help="a checkout of flash-linear-attention")
+    parser.add_argument("--kittens", help="a checkout of ThunderKittens")
+    parser.add_argument("--mamba", help="a checkout of mamba")
     parser.add_argument("--la", help="a checkout of lightning-attention")
     parser.add_argument("--shapes", required=True, help="BxTxHxK[xV],...")
     parser.add_argument("--tuned", type=pathlib.Path)
@@ -253,26 +227,26 @@ def main():
     args = parser.parse_args()
     start = time.time()
     texts = args.shapes.split(",")
-    fla, fla_version = load_fla(args.fla)
     if args.compile_share:
-        share, shares = map(int, args.compile_share.split("/"))
-        known = json.loads(args.tuned.read_text()) if args.tuned else {}
-        compile_share(fla, kinds_of(texts), known, share, shares)
+        compile_as_told(args)
         return
+    peers = {"fla": peer_operators.load_fla(args.fla)}
     args.tuned = args.tuned or args.out.with_name("fla_tuned.json")
     if not args.tuned.exists():
-        tune(args, fla, texts[0])
+        tune(args, peers["fla"][0], texts[0])
         print(f"tuned after {time.time() - start:.0f} s", file=sys.stderr, flush=True)
     compile_all(args)
-    prepare_tuning(json.loads(args.tuned.read_text()))
-    peers = {"fla": (fla, False)}
-    versions = [fla_version]
+    if args.kittens:
+        peers["ThunderKittens"] = peer_operators.load_thunderkittens(args.kittens)
+    if args.mamba:
+        compile_all(args, "mamba")
+        peers["Mamba-2"] = peer_operators.load_mamba(args.mamba)
     if args.la:
-        lightning, version = load_lightning(args.la)
-        peers["lightning-attention"] = (lightning, True)
-        versions.append(version)
+        peers["lightning-attention"] = peer_operators.load_lightning(args.la)
+    prepare_tuning(json.loads(args.tuned.read_text()))
     import triton
 
+    versions = [version for _, version, _ in peers.values()]
     versions += [f"PyTorch {torch.__version__}", f"Triton {triton.__version__}"]
 
     torch.manual_seed(0)
@@ -283,7 +257,7 @@ def main():
         "copy_gigabytes_per_second": copy_bandwidth(flush) / 1e9,
         "results": [],
     }
-    for peer, (call, by_head) in peers.items():
+    for peer, (call, _, by_head) in peers.items():
         for text in texts:
             if time.time() - start > args.seconds:
                 print(f"{peer} {text}: no time left", file=sys.stderr)

@@ -23,6 +23,7 @@ import tempfile
 import time
 import types
 
+import peer_operators
 import peers
 import torch
 
@@ -74,7 +75,7 @@ def operators(checkout):
 
     found = {"tnl": (ours, tnl.__version__, lambda s: -s)}
     if checkout:
-        chunk_simple_gla, version = peers.load(checkout)
+        chunk_simple_gla, version = peer_operators.load_chunk_simple_gla(checkout)
 
         def fla(q, k, v, gamma):
             return chunk_simple_gla(q, k, v, g_gamma=gamma, scale=1.0)[0]
@@ -213,7 +214,7 @@ def report(options):
 def prepare_fla(options):
     """Its kernels tuned, once, and compiled for every shape (bench/peers.py)."""
     args = types.SimpleNamespace(fla=options.fla, shapes=options.shapes, tuned=options.tuned)
-    call, _ = peers.load_fla(options.fla)
+    call = peer_operators.load_fla(options.fla)[0]
     if not args.tuned.exists():
         peers.tune(args, call, options.shapes.split(",")[0])
     peers.compile_all(args)
