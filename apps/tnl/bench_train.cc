@@ -84,6 +84,7 @@ Execution::Limits limits_of(const TrainBenchOptions& options) {
           .sequences = pass,
           .training = true,
           .recompute = recompute_of(settings),
+          .replay = !options.no_replay,
           .state_memory = static_cast<std::size_t>(options.state_memory) << 20};
 }
 
@@ -176,6 +177,7 @@ void bench_train(const TrainBenchOptions& options) {
                                {"device", where},
                                {"precision", dtype},
                                {"recompute", options.recompute},
+                               {"replay", !options.no_replay},
                                {"tokens_per_pass", limits.tokens},
                                {"memory", memory},
                                {"results", results}};

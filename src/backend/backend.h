@@ -160,7 +160,8 @@ class Backend {
 
   // Keeps what `work` queues on the device's own stream: on a GPU as one graph, which costs the
   // host one launch. `work` has run once before, so that nothing is left to allocate, and neither
-  // waits nor copies to or from the host. Memory it uses must outlive the recording.
+  // waits nor copies to or from the host. Memory it uses must outlive the recording. run() may call
+  // `work` again, where the backend's own memory has moved since.
   virtual Result<std::unique_ptr<Recording>> record(std::function<Status()> work);
 
   // What was chosen at run time and decides the bits of results, as text; "" where nothing is.
@@ -241,10 +242,10 @@ class Backend {
                            const Matrix& y);
 
   // losses[t] = logsumexp(logits[t]) - logits[t, targets[t]], 0 where targets[t] < 0 (ignored).
-  // With d_scale != 0 the logits are replaced by d_scale * (softmax - onehot), zeros for ignored
-  // rows.
+  // Where d_scale is given, a number in memory of the device, the logits are replaced by
+  // d_scale * (softmax - onehot), zeros for ignored rows.
   virtual void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
-                             double d_scale, std::span<double> losses) = 0;
+                             const double* d_scale, std::span<double> losses) = 0;
 
   // Solves one problem, or the three of a backward pass, in their order as far as they share memory
   // (attention/lower.h). The plan was made for them by this backend's planner

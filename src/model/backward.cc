@@ -18,16 +18,33 @@ Result<LossSum> Execution::loss_and_gradients(const TokenBatch& batch, double lo
                                               Gradients& gradients) {
   Impl& self = *impl_;
   TNL_TRY(self.check_training());
-  TNL_TRY(self.begin(batch, {}, /*need_targets=*/true));
-  TNL_TRY(self.forward_backward(batch, {}, loss_scale, gradients));
+  TNL_TRY(self.begin(batch, {}, /*need_targets=*/true, loss_scale));
+  TNL_TRY(self.forward_backward(batch, {}, gradients));
   return self.fetch_loss(batch);
 }
 
+// Chunks of a longer sequence are not recorded: their states change places from one to the next.
 Status Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
-                                         double loss_scale, Gradients& gradients) {
-  TNL_TRY(run_layers(batch, links));
-  const ModelWeights sums = arrange_weights(config(), gradients.data(), backend.sum_dtype());
-  TNL_TRY(head_backward(loss_scale, sums));
+                                         Gradients& gradients) {
+  const bool whole_sequences = links.first == nullptr && links.last == nullptr &&
+                               links.d_first == nullptr && links.d_last == nullptr;
+  const auto work = [this, data = gradients.data()] { return queue_forward_backward(data); };
+  if (limits.replay && whole_sequences) {
+    PassKey key{{batch.cu_seqlens.begin(), batch.cu_seqlens.end()},
+                !batch.mask.empty(),
+                gradients.data(),
+                workspace.data()};
+    return passes.run(backend, std::move(key), work);
+  }
+  TNL_TRY(work());
+  advance(batch, links);
+  return {};
+}
+
+Status Execution::Impl::queue_forward_backward(void* gradients) {
+  TNL_TRY(queue_layers());
+  const ModelWeights sums = arrange_weights(config(), gradients, backend.sum_dtype());
+  TNL_TRY(head_backward(sums));
   return backward(sums);
 }
 
@@ -42,13 +59,13 @@ Result<LossSum> Execution::Impl::fetch_loss(const TokenBatch& batch) {
   return loss;
 }
 
-Status Execution::Impl::head_backward(double loss_scale, const ModelWeights& gradients) {
+Status Execution::Impl::head_backward(const ModelWeights& gradients) {
   const Matrix normed = rows(a.normed);
   const Matrix d_normed = rows(a.d_normed);
   backend.srmsnorm(rows(a.output), config().norm_eps, normed);
   TNL_TRY(for_logits(normed, [&](std::int64_t first, const Matrix& logits) -> Status {
     const auto count = static_cast<std::size_t>(logits.rows);
-    backend.cross_entropy(logits, inputs->targets().subspan(first, count), loss_scale,
+    backend.cross_entropy(logits, inputs->targets().subspan(first, count), inputs->loss_scale(),
                           inputs->losses().subspan(first, count));
     backend.matmul(MatmulForm::kNN, 1.0, logits, model.impl().weights.head, 0.0,
                    d_normed.row_block(first, logits.rows));

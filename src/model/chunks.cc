@@ -111,8 +111,8 @@ Result<LossSum> Execution::Impl::chunk_gradients(const Chunk& chunk, const Token
     links.d_first = &carry->d_start;
   }
   if (chunk.continued) links.d_last = &carry->d_end;
-  TNL_TRY(begin(batch, links, /*need_targets=*/true));
-  TNL_TRY(forward_backward(batch, links, loss_scale, gradients));
+  TNL_TRY(begin(batch, links, /*need_targets=*/true, loss_scale));
+  TNL_TRY(forward_backward(batch, links, gradients));
   if (fetch_start) TNL_TRY(carry->starts.pop(carry->record.data()));
   TNL_ASSIGN(const LossSum loss, fetch_loss(batch));
   if (carry) std::swap(carry->d_end, carry->d_start);

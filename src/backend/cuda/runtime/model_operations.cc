@@ -30,6 +30,7 @@ Result<void*> CudaBackend::scratch(std::size_t bytes) {
   TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
   free(std::exchange(scratch_, nullptr));
   scratch_bytes_ = 0;
+  ++arrangement_;
   TNL_ASSIGN(scratch_, allocate(bytes, "scratch of the GPU's operations"));
   scratch_bytes_ = bytes;
   return scratch_;
@@ -62,6 +63,7 @@ Result<std::string> CudaBackend::adopt_choices(std::string_view text) {
   }
   TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
   matmul->adopt(std::move(chosen));
+  ++arrangement_;
   return std::string();
 }
 
@@ -227,7 +229,7 @@ void CudaBackend::product_backward(const Matrix& a, const Matrix& b, const Matri
 }
 
 void CudaBackend::cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
-                                double d_scale, std::span<double> losses) {
+                                const double* d_scale, std::span<double> losses) {
   queue([&](cudaStream_t stream) {
     return cuda::cross_entropy(logits, targets.data(), d_scale, losses.data(), stream);
   });
