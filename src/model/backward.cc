@@ -23,22 +23,28 @@ Result<LossSum> Execution::loss_and_gradients(const TokenBatch& batch, double lo
   return self.fetch_loss(batch);
 }
 
-// Chunks of a longer sequence are not recorded: their states change places from one to the next.
 Status Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
                                          Gradients& gradients) {
-  const bool whole_sequences = links.first == nullptr && links.last == nullptr &&
-                               links.d_first == nullptr && links.d_last == nullptr;
   const auto work = [this, data = gradients.data()] { return queue_forward_backward(data); };
-  if (limits.replay && whole_sequences) {
-    PassKey key{{batch.cu_seqlens.begin(), batch.cu_seqlens.end()},
-                !batch.mask.empty(),
-                gradients.data(),
-                workspace.data()};
-    return passes.run(backend, std::move(key), work);
+  if (limits.replay) {
+    TNL_TRY(passes.run(backend, pass_key(batch, links, gradients.data()), work));
+  } else {
+    TNL_TRY(work());
   }
-  TNL_TRY(work());
   advance(batch, links);
   return {};
+}
+
+PassKey Execution::Impl::pass_key(const TokenBatch& batch, const StateLinks& links,
+                                  const void* gradients) const {
+  const auto memory = [](const ModelState* state) {
+    return state == nullptr ? nullptr : state->layer(0).data;
+  };
+  return {{batch.cu_seqlens.begin(), batch.cu_seqlens.end()},
+          !batch.mask.empty(),
+          gradients,
+          workspace.data(),
+          {memory(links.first), memory(links.last), memory(links.d_first), memory(links.d_last)}};
 }
 
 Status Execution::Impl::queue_forward_backward(void* gradients) {

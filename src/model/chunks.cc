@@ -95,7 +95,13 @@ Status Execution::Impl::forward_chunk(const Chunk& chunk, const TokenBatch& batc
   if (chunk.continues) TNL_TRY(carry->state.copy_to(carry->record.data()));
   const StateLinks links{.first = chunk.continues ? &carry->state : nullptr, .last = &carry->state};
   TNL_TRY(begin(batch, links, /*need_targets=*/true));
-  TNL_TRY(run_layers(batch, links));
+  if (limits.replay) {
+    TNL_TRY(forward_passes.run(backend, pass_key(batch, links, nullptr),
+                               [this] { return queue_layers(); }));
+    advance(batch, links);
+  } else {
+    TNL_TRY(run_layers(batch, links));
+  }
   return chunk.continues ? carry->starts.push(carry->record.data()) : Status();
 }
 
@@ -115,7 +121,7 @@ Result<LossSum> Execution::Impl::chunk_gradients(const Chunk& chunk, const Token
   TNL_TRY(forward_backward(batch, links, gradients));
   if (fetch_start) TNL_TRY(carry->starts.pop(carry->record.data()));
   TNL_ASSIGN(const LossSum loss, fetch_loss(batch));
-  if (carry) std::swap(carry->d_end, carry->d_start);
+  if (chunk.continues) carry->d_end.copy_sequence(carry->d_start, 0, 0);
   return loss;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -57,7 +58,8 @@ struct AttentionCall {
 // What a chunked pass carries from chunk to chunk.
 struct ChunkCarry {
   ModelState state;           // at the start of the chunk
-  ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk
+  ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk, which does
+                              // not change places: recordings know both
   RecordStack starts;         // the states at the starts of the chunks to go back over
   TransferBuffer record;      // one of them on its way
 };
@@ -75,12 +77,13 @@ struct StepKey {
   bool operator==(const StepKey&) const = default;
 };
 
-// Likewise a training pass over whole sequences. Its other memory is the execution's for life.
+// Likewise a training pass. Its other memory is the execution's for life.
 struct PassKey {
   std::vector<std::int64_t> cu_seqlens;
   bool mask = false;
   const void* gradients = nullptr;
   const void* workspace = nullptr;
+  std::array<const void*, 4> states = {};  // of its links
 
   bool operator==(const PassKey&) const = default;
 };
@@ -135,6 +138,7 @@ struct Execution::Impl {
   // the work is only queued.
   Status forward_backward(const TokenBatch& batch, const StateLinks& links, Gradients& gradients);
   Status queue_forward_backward(void* gradients);
+  PassKey pass_key(const TokenBatch& batch, const StateLinks& links, const void* gradients) const;
   // The losses of the pass, once it is done.
   Result<LossSum> fetch_loss(const TokenBatch& batch);
   Status backward(const ModelWeights& gradients);
@@ -180,7 +184,7 @@ struct Execution::Impl {
   std::vector<AttentionCall> calls;
 
   Replay<StepKey> steps;
-  Replay<PassKey> passes;
+  Replay<PassKey> passes, forward_passes;
   std::vector<std::byte> fetched;  // logits as a GPU has them
 
   std::optional<ChunkCarry> carry;
