@@ -162,7 +162,7 @@ void bench_train(const TrainBenchOptions& options) {
   const std::optional<MemoryUse> use = require(device.backend().memory_use());
   if (!options.json) {
     if (!use) return;
-    fmt::print("memory: {:.3f} GiB allocated, {:.3f} GiB with the code of the kernels\n",
+    fmt::print("memory: {:.3f} GiB allocated, {:.3f} GiB with code and graphs of the kernels\n",
                gibibytes(use->allocated), gibibytes(use->taken));
     return;
   }

@@ -141,10 +141,11 @@ class Backend {
   virtual void free_host(void* data) = 0;
   // Nothing where a device does not count it.
   virtual Result<std::optional<MemoryUse>> memory_use() { return std::optional<MemoryUse>(); }
-  // What the backend comes to take by itself in training with passes of `tokens` tokens over rows
-  // of `width`.
-  virtual MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const {
-    return static_cast<void>(tokens), static_cast<void>(width), MemoryUse();
+  // What the backend comes to take by itself in training a model of `layers` layers with passes of
+  // `tokens` tokens over rows of `width`; taken: with code and recordings.
+  virtual MemoryUse own_memory(std::int64_t tokens, std::int64_t width, std::int64_t layers) const {
+    return static_cast<void>(tokens), static_cast<void>(width), static_cast<void>(layers),
+           MemoryUse();
   }
   virtual Status upload(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status download(void* to, const void* from, std::size_t bytes) = 0;

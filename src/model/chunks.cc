@@ -163,11 +163,11 @@ Status Execution::losses(
     const std::function<void(const TokenBatch&, std::span<const double>)>& use) {
   Impl& self = *impl_;
   TNL_TRY(check_long(batch));
-  TNL_TRY(self.prepare_carry());
   ChunkReader reader(batch, self.limits.tokens);
-  ModelState* state = &self.carry->state;
   for (std::int64_t index = 0; index < reader.count(); ++index) {
     const Chunk chunk = reader.chunk(index);
+    if (chunk.continued) TNL_TRY(self.prepare_carry());
+    ModelState* const state = self.carry ? &self.carry->state : nullptr;
     TNL_ASSIGN(const TokenBatch tokens, reader.read(chunk));
     const StateLinks links{.first = chunk.continues ? state : nullptr,
                            .last = chunk.continued ? state : nullptr};

@@ -100,6 +100,18 @@ TEST_F(FailingGpuTest, WhatDoesNotFitIsSaidBeforeAnythingIsWritten) {
   tiny.device = device_with({{"TNL_TEST_GPU_MEMORY", std::to_string(needed + kSlack)}});
   EXPECT_TRUE(take(tiny.start("fits")).finished);
 
+  // Sequences longer than a pass take states between chunks too.
+  TinyRun chunked;
+  chunked.config.sequence_chunk = 16;
+  chunked.device = device_with({});
+  std::size_t in_chunks = 0;
+  for (const MemoryItem& item : take(train_memory(chunked.config, chunked.device))) {
+    in_chunks += item.bytes;
+  }
+  EXPECT_LT(in_chunks, needed);
+  chunked.device = device_with({{"TNL_TEST_GPU_MEMORY", std::to_string(in_chunks + kSlack)}});
+  EXPECT_TRUE(take(chunked.start("fits")).finished);
+
   tiny.device = device_with({{"TNL_TEST_GPU_MEMORY", std::to_string(needed - 1)}});
   const auto result = tiny.start("run");
   ASSERT_FALSE(result.ok());

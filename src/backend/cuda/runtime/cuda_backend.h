@@ -33,7 +33,7 @@ class CudaBackend final : public Backend {
   Result<void*> allocate_host(std::size_t bytes, const char* purpose) override;
   void free_host(void* data) override;
   Result<std::optional<MemoryUse>> memory_use() override;
-  MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const override;
+  MemoryUse own_memory(std::int64_t tokens, std::int64_t width, std::int64_t layers) const override;
   Status upload(void* to, const void* from, std::size_t bytes) override;
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;

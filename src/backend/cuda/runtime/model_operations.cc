@@ -67,8 +67,14 @@ Result<std::string> CudaBackend::adopt_choices(std::string_view text) {
   return std::string();
 }
 
-MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width) const {
-  constexpr std::size_t kCode = std::size_t{10} << 20;  // of ours and cuBLASLt's, as measured
+MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width,
+                                  std::int64_t layers) const {
+  // As measured: code of ours and cuBLASLt's, and the graph of a pass, about 46 launches a layer,
+  // for which the driver takes blocks.
+  constexpr std::size_t kCode = std::size_t{10} << 20, kGraphOfLayer = std::size_t{256} << 10,
+                        kBlock = std::size_t{2} << 20;
+  const std::size_t graph =
+      (static_cast<std::size_t>(layers) * kGraphOfLayer + kBlock - 1) / kBlock * kBlock;
   constexpr float kTheta = 0;
   SplitArgs split;
   split.projection.rows = tokens;
@@ -78,7 +84,7 @@ MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width) const
   const std::size_t scratch =
       std::max(cuda::embed_backward_workspace(tokens), cuda::split_backward_workspace(split));
   const std::size_t allocated = cuda::Matmul::kWorkspaceBytes + scratch;
-  return {allocated, allocated + kCode, 0};
+  return {allocated, allocated + kCode + graph, 0};
 }
 
 void CudaBackend::copy(const Matrix& from, const Matrix& to) {
