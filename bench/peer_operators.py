@@ -1,11 +1,15 @@
 """The operators that people would otherwise call, loaded from checkouts of their repositories.
 
 Every load_* takes a checkout and returns (call, version, by_head): call(q, k, v) runs causal linear
-attention with the first layer's slopes and scale 1 on [B, T, H, D], or on [B, H, T, D] by_head.
+attention with the first layer's slopes and scale 1 on [B, T, H, D], or on [B, H, T, D] by_head. What
+a call takes beside them is made once a shape: a small tensor copied to the GPU waits for it, and what
+the host does after that would be taken for time of the GPU.
 """
 
 import ctypes
+import functools
 import importlib
+import os
 import pathlib
 import re
 import subprocess
@@ -18,6 +22,7 @@ import torch
 MAMBA_CHUNK = 256
 
 
+@functools.cache
 def first_layer_slopes(heads):
     return torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)], device="cuda")
 
@@ -39,7 +44,9 @@ def version_in(path, pattern):
 
 
 def load_chunk_simple_gla(checkout):
-    """fla's chunk_simple_gla itself and its version."""
+    """fla's chunk_simple_gla itself and its version. Its tuning is that of this process, not one kept
+    on disk by an earlier one."""
+    os.environ["FLA_CACHE_RESULTS"] = "0"
     root = package(checkout, "fla", "fla.ops")
     version = version_in(root / "fla" / "__init__.py", r'__version__ = "([^"]+)"')
     for name in ("fla", "fla.ops"):
@@ -49,9 +56,10 @@ def load_chunk_simple_gla(checkout):
 
 def load_fla(checkout):
     operator, version = load_chunk_simple_gla(checkout)
+    log_decay = functools.cache(lambda heads: -first_layer_slopes(heads))
 
     def call(q, k, v):
-        return operator(q, k, v, g_gamma=-first_layer_slopes(q.shape[2]), scale=1.0)[0]
+        return operator(q, k, v, g_gamma=log_decay(q.shape[2]), scale=1.0)[0]
 
     return call, f"fla {version}", False
 
@@ -74,11 +82,14 @@ def load_mamba(checkout):
     version = version_in(root / "mamba_ssm" / "__init__.py", r'__version__ = "([^"]+)"')
     module = importlib.import_module("mamba_ssm.ops.triton.ssd_combined")
 
+    @functools.lru_cache(maxsize=1)
+    def constants(batch, tokens, heads, dtype):
+        step = torch.ones(batch, tokens, heads, device="cuda", dtype=dtype)
+        return step, -first_layer_slopes(heads)
+
     def call(q, k, v):
-        batch, tokens, heads, _ = q.shape
-        step = torch.ones(batch, tokens, heads, device="cuda", dtype=q.dtype)
-        return module.mamba_chunk_scan_combined(v, step, -first_layer_slopes(heads), k, q,
-                                                chunk_size=MAMBA_CHUNK)
+        step, log_decay = constants(*q.shape[:3], q.dtype)
+        return module.mamba_chunk_scan_combined(v, step, log_decay, k, q, chunk_size=MAMBA_CHUNK)
 
     return call, f"Mamba-2 SSD {version}", False
 

@@ -16,7 +16,7 @@ the other, and then again for other numbers of sequences and heads. So they are 
 shape, with few repetitions of each configuration, and what was chosen is compiled for the others; as many
 processes as there are cores compile a share each into Triton's cache before anything is timed. The protocol is that of `tnl bench attention`:
 median over repetitions, the second-level cache emptied by reading before each, GPU time between two
-events with the host far enough ahead that its own time does not count.
+events with the host far enough ahead that its own time does not count (checked each time).
 """
 
 import argparse
@@ -40,17 +40,23 @@ FEW_CONFIGURATIONS = 10  # a kernel that has no more is tuned every time
 
 
 def seconds(work, repeat, flush):
-    def once():
-        torch.cuda._sleep(4_000_000)  # about 2 ms: the host queues the work meanwhile
-        flush.sum()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        work()
-        end.record()
-        torch.cuda.synchronize()
-        return start.elapsed_time(end) / 1e3
+    """Median time of the GPU for what `work` queues."""
 
-    once()
+    def once():
+        for cycles in (4_000_000, 16_000_000, 64_000_000):  # 2, 8, 32 ms for the host to queue it
+            torch.cuda._sleep(cycles)
+            flush.sum()
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start.record()
+            work()
+            end.record()
+            ahead = not start.query()
+            torch.cuda.synchronize()
+            if ahead:
+                return start.elapsed_time(end) / 1e3
+        raise RuntimeError("the host waits for the GPU within the call: its own time would count")
+
+    work()
     few = once() > SLOW_SECONDS
     return statistics.median(once() for _ in range(3 if few else repeat))
 
