@@ -8,11 +8,7 @@ each and the host far enough ahead that its own time does not count. The floor i
 once and every output written once, at the copy bandwidth of the same run. CHECKOUT is a clone of
 github.com/fla-org/flash-linear-attention; its kernels are compiled beforehand (bench/peers.py).
 
-The host's time is that of one call of a small problem, in a row of calls that nothing waits for: all
-that is done before the call returns, while the GPU works on its own. Backward, autograd's own walk is
-taken off: what torch.autograd.grad costs around one elementwise product. The bare kernel is the same
-call of the C++ library with plan and memory at hand, a launch and no more; what is above it is what
-calling from PyTorch adds.
+What a call costs the host is measured by bench/pytorch_host.py, whose tables end the page.
 """
 
 import argparse
@@ -20,42 +16,24 @@ import datetime
 import json
 import pathlib
 import tempfile
-import time
 import types
 
 import peer_operators
 import peers
+import pytorch_host
 import torch
 
 import tnl
-from tnl import _core
 
 SHAPES = (
     "16x2048x16x128,4x8192x16x128,1x32768x16x128,1x131072x16x128,1x524288x16x128,"
     "4x8192x32x128,8x4096x16x64,4x8192x32x64"
 )
-SMALL = (2, 256, 8, 64)
 
 
 def milliseconds(call, repetitions):
     flush = torch.ones(peers.FLUSH_BYTES // 4, dtype=torch.int32, device="cuda")
     return peers.seconds(call, repetitions, flush) * 1e3
-
-
-def host_microseconds(call, calls=200, rounds=15):
-    """Few enough calls that the GPU's queue never fills; the best round, as other programs of the
-    machine only ever add."""
-    times = []
-    for _ in range(rounds):
-        for _ in range(20):
-            call()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        begin = time.perf_counter()
-        for _ in range(calls):
-            call()
-        times.append((time.perf_counter() - begin) / calls * 1e6)
-    return min(times)
 
 
 def inputs(shape, device="cuda", dtype=torch.bfloat16):
@@ -94,70 +72,6 @@ def time_shape(call, shape, decay, repetitions):
         lambda: torch.autograd.grad(o, leaves, d_o, retain_graph=True), repetitions
     )
     return forward, backward
-
-
-def settled(call):
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return call()
-
-
-class Nothing(torch.autograd.Function):
-    """What PyTorch itself takes for a function of three tensors that somebody else wrote."""
-
-    @staticmethod
-    def forward(ctx, q, k, v, o):
-        ctx.save_for_backward(q, k, v)
-        return o
-
-    @staticmethod
-    def backward(ctx, d_o):
-        return (*ctx.saved_tensors, None)
-
-
-def host_rows(found, shape=SMALL, device="cuda", dtype=torch.bfloat16):
-    """Lines of the table of the host's time: forward without and with autograd, backward."""
-    q, k, v, d_o = inputs(shape, device, dtype)
-    leaves = [x.clone().requires_grad_() for x in (q, k, v)]
-
-    def gradient(y, of):
-        return host_microseconds(lambda: torch.autograd.grad(y, of, d_o, retain_graph=True))
-
-    def row(name, *times):
-        return f"| {name} | " + " | ".join("" if t is None else f"{t:.1f}" for t in times) + " |"
-
-    own = gradient(leaves[0] * 1, leaves[:1])
-    times = {}
-    for name, (call, _, decay_of) in found.items():
-        decay = decay_of(slopes(shape[2]))
-        with torch.no_grad():
-            without = host_microseconds(lambda: call(q, k, v, decay))
-        times[name] = (
-            without,
-            host_microseconds(lambda: call(*leaves, decay)),
-            gradient(call(*leaves, decay), leaves) - own,
-        )
-        yield row(name, *times[name])
-    settings = _core.AttentionSettings(-slopes(shape[2]), 1.0, None, False)
-    calls = 200
-    forward, backward = (
-        min(settled(bare) for _ in range(15)) * 1e6
-        for bare in (
-            lambda: _core.bare_forward(settings, q, k, v, calls),
-            lambda: _core.bare_backward(settings, d_o, q, k, v, calls),
-        )
-    )
-    yield row("the bare kernel: tnl's C++ call", forward, forward, backward)
-    bare = (forward, forward, backward)
-    yield row("**tnl beyond it**", *(t - b for t, b in zip(times["tnl"], bare)))
-    o = torch.empty_like(q)
-    yield row(
-        "for comparison: an autograd.Function that does nothing",
-        None,
-        host_microseconds(lambda: Nothing.apply(*leaves, o)),
-        gradient(Nothing.apply(*leaves, o), leaves) - own,
-    )
-    yield row("autograd's own walk, taken off: of x * 1", None, None, own)
 
 
 def kernel_rows(found, shapes, repetitions, bandwidth):
@@ -199,16 +113,8 @@ def report(options):
             "|---" * (2 + len(found) + (len(found) > 1)) + "|",
         )
         yield from kernel_rows(found, options.shapes, options.repetitions, bandwidth)
-    B, T, H, D = SMALL
-    yield from (
-        "",
-        f"Time of the host for one call of {B}x{T}x{H}x{D}, us: all that is done before the call "
-        "returns. Backward is torch.autograd.grad, less the same around one elementwise product.",
-        "",
-        "| | forward, no_grad | forward with autograd | backward |",
-        "|---|---|---|---|",
-    )
-    yield from host_rows(found)
+    yield ""
+    yield from pytorch_host.report()
 
 
 def prepare_fla(options):
@@ -228,16 +134,10 @@ def main():
     parser.add_argument("--tuned", type=pathlib.Path,
                         default=pathlib.Path(tempfile.gettempdir(), "tnl_fla_tuned.json"),
                         help="what fla's tuning chose: read where it is, else written")
-    parser.add_argument("--shapes", default=SHAPES, help="empty: the host's time alone")
+    parser.add_argument("--shapes", default=SHAPES, help="empty: what a call costs the host alone")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--markdown", help="write the tables here as well")
-    parser.add_argument("--cpu", action="store_true",
-                        help="the host's time alone, of calls on the CPU for 1x1x2x8")
     options = parser.parse_args()
-    if options.cpu:
-        torch.set_num_threads(1)
-        print("\n".join(host_rows(operators(None), (1, 1, 2, 8), "cpu", torch.float32)))
-        return
     if options.fla and options.shapes:
         prepare_fla(options)
     lines = []
