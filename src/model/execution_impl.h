@@ -93,6 +93,9 @@ struct Execution::Impl {
   // forward() where every sequence has one token.
   Status step(const TokenBatch& batch, const StateLinks& links, std::span<float> logits);
   Status queue_step(bool with_logits);
+  static constexpr std::int64_t kDirectRows = 4;
+  Status prepare_host_logits();  // makes `host_logits` where there is a GPU
+  Matrix step_logits() const;    // where queue_step() puts them
   // A block of logits, once it is computed.
   Status fetch(const Matrix& block, std::span<float> to);
   Status token_mixer(std::int64_t layer);
@@ -165,8 +168,9 @@ struct Execution::Impl {
   std::vector<AttentionCall> calls;
 
   StepKey step_key;
-  std::unique_ptr<Recording> recorded_step;  // of step_key
-  std::vector<std::byte> fetched;            // logits as a GPU has them
+  std::unique_ptr<Recording> recorded_step;   // of step_key
+  std::vector<std::byte> fetched;             // logits as a GPU has them
+  std::optional<TransferBuffer> host_logits;  // up to kDirectRows, written by a GPU
 
   std::optional<ChunkCarry> carry;
 };

@@ -17,8 +17,9 @@ class TokenMemory {
   // Room for `tokens` tokens.
   static Result<TokenMemory> create(const Device& device, std::int64_t tokens);
 
-  // Targets and mask only where the batch has them.
-  Status upload(const TokenBatch& batch, std::span<const std::int64_t> positions);
+  // Targets and mask only where the batch has them. Not waiting: for work on the device's own
+  // stream.
+  Status upload(const TokenBatch& batch, std::span<const std::int64_t> positions, bool wait);
   std::span<const std::int64_t> positions() const { return piece<std::int64_t>(kPositions); }
   std::span<const std::int32_t> tokens() const { return piece<std::int32_t>(kTokens); }
   std::span<const std::int32_t> targets() const { return piece<std::int32_t>(kTargets); }
