@@ -136,7 +136,8 @@ class Backend {
   virtual Result<void*> allocate(std::size_t bytes, const char* purpose) = 0;
   // Waits for the work that may still use it. nullptr is nothing.
   virtual void free(void* data) = 0;
-  // Memory of the host that a device copies from and to at its full speed; nothing is in it.
+  // Memory of the host that a device copies from and to at its full speed, and that operations may
+  // write to; nothing is in it.
   virtual Result<void*> allocate_host(std::size_t bytes, const char* purpose) = 0;
   virtual void free_host(void* data) = 0;
   // Nothing where a device does not count it.
@@ -149,7 +150,14 @@ class Backend {
   }
   virtual Status upload(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status download(void* to, const void* from, std::size_t bytes) = 0;
+  // upload() for few bytes in front of work on the device's own stream: `from` may change at once,
+  // and nothing waits.
+  virtual Status queue_upload(void* to, const void* from, std::size_t bytes) {
+    return upload(to, from, bytes);
+  }
   virtual Status synchronize() = 0;
+  // Until all that is queued on the device's own stream is done.
+  virtual Status finish() { return synchronize(); }
 
   // Seconds the device takes for what `work` queues on its own stream, as measured by the device;
   // on the CPU by the clock.

@@ -85,8 +85,9 @@ Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, 
   std::vector<AttentionCall> made = make_calls(batch, links);
   const bool same = std::equal(made.begin(), made.end(), calls.begin(), calls.end(),
                                [](const auto& a, const auto& b) { return a.same_as(b); });
-  if (!same) calls = std::move(made);                   // else their plans serve again
-  return inputs->upload(batch, positions, loss_scale);  // last: it waits for the GPU
+  if (!same) calls = std::move(made);  // else their plans serve again
+  // Last: but for a step, it waits for the GPU.
+  return inputs->upload(batch, positions, loss_scale, /*wait=*/!one_token_each);
 }
 
 void Execution::Impl::set_positions(const TokenBatch& batch, const StateLinks& links) {
@@ -336,17 +337,38 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
 Status Execution::Impl::step(const TokenBatch& batch, const StateLinks& links,
                              std::span<float> logits) {
   const StepKey key{links.all->layer(0).data, tokens, !logits.empty(), !batch.mask.empty()};
+  TNL_TRY(prepare_host_logits());
   TNL_TRY(steps.run(backend, key,
                     [this, with_logits = !logits.empty()] { return queue_step(with_logits); }));
   advance(batch, links);
-  return logits.empty() ? Status() : fetch(a.logits.row_block(0, tokens), logits);
+  if (logits.empty()) return {};
+  const Matrix found = step_logits();
+  if (found.data == a.logits.data) return fetch(found, logits);
+  TNL_TRY(backend.finish());
+  convert(found.data, found.dtype, logits.data(), DType::kF32, found.rows * found.cols);
+  return {};
+}
+
+Status Execution::Impl::prepare_host_logits() {
+  if (model.device().properties().kind != DeviceKind::kCuda || host_logits.has_value()) return {};
+  const auto bytes =
+      static_cast<std::size_t>(kDirectRows * a.logits.cols * dtype_size(a.logits.dtype));
+  TNL_ASSIGN(host_logits, TransferBuffer::allocate(backend, bytes, "logits"));
+  return {};
+}
+
+// Few rows go to the host while the head is computed, over a bus that is otherwise idle.
+Matrix Execution::Impl::step_logits() const {
+  const bool direct = host_logits.has_value() && tokens <= kDirectRows;
+  return direct ? Matrix::contiguous(host_logits->data(), a.logits.dtype, tokens, a.logits.cols)
+                : a.logits.row_block(0, tokens);
 }
 
 Status Execution::Impl::queue_step(bool with_logits) {
   TNL_TRY(queue_layers());
   if (with_logits) {
     backend.norm_matmul(rows(a.output), config().norm_eps, rows(a.normed),
-                        model.impl().weights.head, a.logits.row_block(0, tokens));
+                        model.impl().weights.head, step_logits());
   }
   return {};
 }

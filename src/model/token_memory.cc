@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "backend/backend.h"
 #include "core/check.h"
 #include "core/try.h"
 
@@ -28,7 +29,7 @@ std::size_t TokenMemory::bytes(std::int64_t tokens) {
 
 // One copy for all of it; where little of the room is used, only as far as that reaches.
 Status TokenMemory::upload(const TokenBatch& batch, std::span<const std::int64_t> positions,
-                           double loss_scale) {
+                           double loss_scale, bool wait) {
   count_ = static_cast<std::int64_t>(batch.tokens.size());
   masked_ = !batch.mask.empty();
   TNL_CHECK(count_ <= room_ && positions.size() == batch.tokens.size());
@@ -48,8 +49,10 @@ Status TokenMemory::upload(const TokenBatch& batch, std::span<const std::int64_t
       kScaleBytes +
       (masked_ ? kMask * room_ + count_
                : kTargets * room_ + static_cast<std::int64_t>(batch.targets.size_bytes()));
-  return device_.upload(static_cast<char*>(memory_.data()) + first, staging_.data() + first,
-                        static_cast<std::size_t>(end - first));
+  char* const to = static_cast<char*>(memory_.data()) + first;
+  const std::byte* const from = staging_.data() + first;
+  const auto bytes = static_cast<std::size_t>(end - first);
+  return wait ? device_.upload(to, from, bytes) : device_.backend().queue_upload(to, from, bytes);
 }
 
 std::span<double> TokenMemory::losses() const {

@@ -17,9 +17,10 @@ class TokenMemory {
   // Room for `tokens` tokens.
   static Result<TokenMemory> create(const Device& device, std::int64_t tokens);
 
-  // Targets and mask only where the batch has them.
-  Status upload(const TokenBatch& batch, std::span<const std::int64_t> positions,
-                double loss_scale);
+  // Targets and mask only where the batch has them. Not waiting: for work on the device's own
+  // stream.
+  Status upload(const TokenBatch& batch, std::span<const std::int64_t> positions, double loss_scale,
+                bool wait);
   const double* loss_scale() const {
     return reinterpret_cast<const double*>(static_cast<const char*>(memory_.data()) +
                                            kPositions * room_);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "backend/transfer_buffer.h"
+#include "core/convert.h"
 #include "stored.h"
 
 namespace tnl::test {
@@ -236,6 +238,48 @@ TEST(Recording, PassesOnWhyItCouldNotBeMade) {
     const Status status = recording.ok() ? (*recording)->run() : recording.status();
     EXPECT_EQ(status.message(), "no");
     return std::vector<Table>{};
+  });
+}
+
+// More than what waits for the GPU at a time, of pieces small and large, from memory that changes.
+TEST(QueuedUploads, AllArriveAsTheyWere) {
+  compare(0, true, "queued uploads", [](Backend& backend) {
+    constexpr std::size_t kPiece = 96, kLarge = 5000, kPieces = 300;
+    std::vector<std::int64_t> expected(kPiece * kPieces + kLarge);
+    for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = static_cast<std::int64_t>(i);
+    const Array<std::int64_t> memory(backend, std::vector<std::int64_t>(expected.size()));
+    std::vector<std::int64_t> piece;
+    for (std::size_t at = 0; at < expected.size(); at += piece.size()) {
+      const std::size_t count = at == kPiece * kPieces ? kLarge : kPiece;
+      piece.assign(expected.begin() + at, expected.begin() + at + count);
+      EXPECT_TRUE(
+          backend.queue_upload(memory.span().data() + at, piece.data(), sizeof(piece[0]) * count)
+              .ok());
+      std::fill(piece.begin(), piece.end(), -1);
+    }
+    EXPECT_TRUE(backend.finish().ok());
+    EXPECT_EQ(memory.values(), expected);
+    return std::vector<Table>{};
+  });
+}
+
+TEST(HostMemory, TakesWhatAnOperationComputes) {
+  const Operands in(3, 64, 83);
+  compare(kBound, true, "norm_matmul to the host", [&](Backend& backend) {
+    const DType dtype = backend.compute_dtype();
+    Stored x(backend, dtype, in.x), w(backend, dtype, in.weights);
+    Stored normed(backend, dtype, in.x.rows, in.x.cols);
+    Table found(in.x.rows, in.weights.rows);
+    const auto count = static_cast<std::int64_t>(found.values.size());
+    auto memory = TransferBuffer::allocate(
+        backend, static_cast<std::size_t>(count * dtype_size(dtype)), "a test");
+    EXPECT_TRUE(memory.ok());
+    if (!memory.ok()) return std::vector<Table>{};
+    backend.norm_matmul(x.matrix(), kEps, normed.matrix(), w.matrix(),
+                        Matrix::contiguous(memory->data(), dtype, found.rows, found.cols));
+    EXPECT_TRUE(backend.finish().ok());
+    convert(memory->data(), dtype, found.values.data(), DType::kF64, count);
+    return std::vector<Table>{found};
   });
 }
 

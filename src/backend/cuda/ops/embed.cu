@@ -4,6 +4,7 @@
 
 #include "backend/cuda/ops/elementwise.cuh"
 #include "backend/cuda/ops/ops.h"
+#include "backend/cuda/ptx/sync.cuh"
 #include "core/try.h"
 
 namespace tnl::cuda {
@@ -16,6 +17,7 @@ struct Embed {
   const std::int32_t* ids;
   float scale;
   __device__ void operator()(std::int64_t row, std::int64_t column) const {
+    ptx::launch_next_grid();  // the first projection may begin to read its weights
     const auto in = Vector<Stored, kCount>::load(table.row(ids[row]) + column);
     Vector<T, kCount> values;
 #pragma unroll

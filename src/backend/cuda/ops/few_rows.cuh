@@ -38,10 +38,11 @@ struct FewRows {
   std::int32_t rows, steps;  // of x; of the depth
 };
 
-// 16 bytes of W, which are read once.
+// 16 bytes of W, which are read once. Not ld.global.nc: the compiler moves a wait for the grid
+// before in front of loads that cannot change.
 __device__ __forceinline__ uint4 stream_load(const bf16* from) {
   uint4 x;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+  asm volatile("ld.global.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
                : "l"(from));
   return x;

@@ -38,6 +38,7 @@ CudaBackend::~CudaBackend() {
   free(scratch_);
   free(flush_);
   cudaFreeHost(staging_);
+  cudaFreeHost(uploads_);
   cudaStreamDestroy(stream_);
 }
 
@@ -146,6 +147,33 @@ Status CudaBackend::download(void* to, const void* from, std::size_t bytes) {
   TNL_TRY(cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
                       "copying from the GPU"));
   return cuda_status(cudaStreamSynchronize(stream), "copying from the GPU");
+}
+
+Status CudaBackend::queue_upload(void* to, const void* from, std::size_t bytes) {
+  constexpr std::size_t kRoom = std::size_t{64} << 10, kMost = kRoom / 4, kAlignment = 64;
+  if (bytes > kMost) return upload(to, from, bytes);
+  TNL_TRY(failed_);
+  if (bytes == 0) return {};
+  TNL_ASSIGN(const cudaStream_t stream, enter());
+  if (uploads_ == nullptr) {
+    void* memory = nullptr;
+    TNL_TRY(cuda_status(cudaMallocHost(&memory, kRoom), "allocating pinned memory"));
+    uploads_ = static_cast<char*>(memory);
+  }
+  if (uploads_used_ + bytes > kRoom) TNL_TRY(finish());  // the copies are done: begin again
+  char* const kept = uploads_ + uploads_used_;
+  std::memcpy(kept, from, bytes);
+  uploads_used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  return cuda_status(cudaMemcpyAsync(to, kept, bytes, cudaMemcpyHostToDevice, stream),
+                     "copying to the GPU");
+}
+
+Status CudaBackend::finish() {
+  TNL_TRY(failed_);
+  TNL_ASSIGN(const cudaStream_t stream, enter());
+  TNL_TRY(cuda_status(cudaStreamSynchronize(stream), "work of the GPU"));
+  uploads_used_ = 0;
+  return {};
 }
 
 Status CudaBackend::synchronize() {

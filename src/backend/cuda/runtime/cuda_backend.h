@@ -36,7 +36,9 @@ class CudaBackend final : public Backend {
   MemoryUse own_memory(std::int64_t tokens, std::int64_t width, std::int64_t layers) const override;
   Status upload(void* to, const void* from, std::size_t bytes) override;
   Status download(void* to, const void* from, std::size_t bytes) override;
+  Status queue_upload(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
+  Status finish() override;
   Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
   Result<double> read_bandwidth() override;
   Result<std::unique_ptr<Recording>> record(std::function<Status()> work) override;
@@ -120,7 +122,9 @@ class CudaBackend final : public Backend {
   std::unique_ptr<cuda::Matmul> matmul_;
   void* flush_ = nullptr;    // of time(), owned
   void* staging_ = nullptr;  // of download(), pinned memory of the host, owned
-  bool projected_ = false;   // the kernel queued last is project()'s: it writes no states
+  char* uploads_ = nullptr;  // of queue_upload(), likewise
+  std::size_t uploads_used_ = 0;
+  bool projected_ = false;  // the kernel queued last is project()'s: it writes no states
 };
 
 }  // namespace tnl
