@@ -167,11 +167,12 @@ void run_loss(Bench& bench, const Sizes& s) {
   auto* tokens = static_cast<std::int32_t*>(bench.memory(ids.size() * 4));
   require(cudaMemcpy(tokens, ids.data(), ids.size() * 4, cudaMemcpyHostToDevice));
   auto* losses = static_cast<double*>(bench.memory(ids.size() * 8));
+  auto* scale = static_cast<double*>(bench.memory(sizeof(double)));
   const double logit_bytes = 2.0 * static_cast<double>(rows * s.vocab);
   bench.bytes("cross entropy", logit_bytes,
-              [&] { return cross_entropy(logits, tokens, 0, losses, nullptr); });
+              [&] { return cross_entropy(logits, tokens, nullptr, losses, nullptr); });
   bench.bytes("cross entropy with gradient", 2 * logit_bytes,
-              [&] { return cross_entropy(logits, tokens, 1e-4, losses, nullptr); });
+              [&] { return cross_entropy(logits, tokens, scale, losses, nullptr); });
 
   const Matrix table = bench.matrix(s.vocab, s.width), x = bench.matrix(s.tokens, s.width);
   const Matrix d_table = bench.matrix(s.vocab, s.width, DType::kF32);

@@ -157,6 +157,8 @@ void add_train_bench(CLI::App& bench) {
   command->add_option("--recompute", options->recompute, "as for tnl train")
       ->check(CLI::IsMember({"none", "selective", "full"}))
       ->capture_default_str();
+  command->add_flag("--no-replay", options->no_replay,
+                    "on a GPU launch every kernel by itself, not as a CUDA graph of the pass");
   command->add_flag("--json", options->json, "print JSON in place of a table");
   options->device.add(*command);
   command->footer(

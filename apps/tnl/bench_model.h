@@ -31,6 +31,7 @@ struct TrainBenchOptions {
   std::int64_t state_memory = 64;   // MiB
   int repeat = 5, warm_up = 1;
   std::string recompute = "none";
+  bool no_replay = false;
   bool json = false;
   DeviceFlags device;
 };

@@ -84,6 +84,7 @@ Execution::Limits limits_of(const TrainBenchOptions& options) {
           .sequences = pass,
           .training = true,
           .recompute = recompute_of(settings),
+          .replay = !options.no_replay,
           .state_memory = static_cast<std::size_t>(options.state_memory) << 20};
 }
 
@@ -161,7 +162,7 @@ void bench_train(const TrainBenchOptions& options) {
   const std::optional<MemoryUse> use = require(device.backend().memory_use());
   if (!options.json) {
     if (!use) return;
-    fmt::print("memory: {:.3f} GiB allocated, {:.3f} GiB with the code of the kernels\n",
+    fmt::print("memory: {:.3f} GiB allocated, {:.3f} GiB with code and graphs of the kernels\n",
                gibibytes(use->allocated), gibibytes(use->taken));
     return;
   }
@@ -176,6 +177,7 @@ void bench_train(const TrainBenchOptions& options) {
                                {"device", where},
                                {"precision", dtype},
                                {"recompute", options.recompute},
+                               {"replay", !options.no_replay},
                                {"tokens_per_pass", limits.tokens},
                                {"memory", memory},
                                {"results", results}};

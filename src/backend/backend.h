@@ -141,10 +141,11 @@ class Backend {
   virtual void free_host(void* data) = 0;
   // Nothing where a device does not count it.
   virtual Result<std::optional<MemoryUse>> memory_use() { return std::optional<MemoryUse>(); }
-  // What the backend comes to take by itself in training with passes of `tokens` tokens over rows
-  // of `width`.
-  virtual MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const {
-    return static_cast<void>(tokens), static_cast<void>(width), MemoryUse();
+  // What the backend comes to take by itself in training a model of `layers` layers with passes of
+  // `tokens` tokens over rows of `width`; taken: with code and recordings.
+  virtual MemoryUse own_memory(std::int64_t tokens, std::int64_t width, std::int64_t layers) const {
+    return static_cast<void>(tokens), static_cast<void>(width), static_cast<void>(layers),
+           MemoryUse();
   }
   virtual Status upload(void* to, const void* from, std::size_t bytes) = 0;
   virtual Status download(void* to, const void* from, std::size_t bytes) = 0;
@@ -160,7 +161,8 @@ class Backend {
 
   // Keeps what `work` queues on the device's own stream: on a GPU as one graph, which costs the
   // host one launch. `work` has run once before, so that nothing is left to allocate, and neither
-  // waits nor copies to or from the host. Memory it uses must outlive the recording.
+  // waits nor copies to or from the host. Memory it uses must outlive the recording. run() may call
+  // `work` again, where the backend's own memory has moved since.
   virtual Result<std::unique_ptr<Recording>> record(std::function<Status()> work);
 
   // What was chosen at run time and decides the bits of results, as text; "" where nothing is.
@@ -241,10 +243,10 @@ class Backend {
                            const Matrix& y);
 
   // losses[t] = logsumexp(logits[t]) - logits[t, targets[t]], 0 where targets[t] < 0 (ignored).
-  // With d_scale != 0 the logits are replaced by d_scale * (softmax - onehot), zeros for ignored
-  // rows.
+  // Where d_scale is given, a number in memory of the device, the logits are replaced by
+  // d_scale * (softmax - onehot), zeros for ignored rows.
   virtual void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
-                             double d_scale, std::span<double> losses) = 0;
+                             const double* d_scale, std::span<double> losses) = 0;
 
   // Solves one problem, or the three of a backward pass, in their order as far as they share memory
   // (attention/lower.h). The plan was made for them by this backend's planner

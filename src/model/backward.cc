@@ -18,16 +18,39 @@ Result<LossSum> Execution::loss_and_gradients(const TokenBatch& batch, double lo
                                               Gradients& gradients) {
   Impl& self = *impl_;
   TNL_TRY(self.check_training());
-  TNL_TRY(self.begin(batch, {}, /*need_targets=*/true));
-  TNL_TRY(self.forward_backward(batch, {}, loss_scale, gradients));
+  TNL_TRY(self.begin(batch, {}, /*need_targets=*/true, loss_scale));
+  TNL_TRY(self.forward_backward(batch, {}, gradients));
   return self.fetch_loss(batch);
 }
 
 Status Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
-                                         double loss_scale, Gradients& gradients) {
-  TNL_TRY(run_layers(batch, links));
-  const ModelWeights sums = arrange_weights(config(), gradients.data(), backend.sum_dtype());
-  TNL_TRY(head_backward(loss_scale, sums));
+                                         Gradients& gradients) {
+  const auto work = [this, data = gradients.data()] { return queue_forward_backward(data); };
+  if (limits.replay) {
+    TNL_TRY(passes.run(backend, pass_key(batch, links, gradients.data()), work));
+  } else {
+    TNL_TRY(work());
+  }
+  advance(batch, links);
+  return {};
+}
+
+PassKey Execution::Impl::pass_key(const TokenBatch& batch, const StateLinks& links,
+                                  const void* gradients) const {
+  const auto memory = [](const ModelState* state) {
+    return state == nullptr ? nullptr : state->layer(0).data;
+  };
+  return {{batch.cu_seqlens.begin(), batch.cu_seqlens.end()},
+          !batch.mask.empty(),
+          gradients,
+          workspace.data(),
+          {memory(links.first), memory(links.last), memory(links.d_first), memory(links.d_last)}};
+}
+
+Status Execution::Impl::queue_forward_backward(void* gradients) {
+  TNL_TRY(queue_layers());
+  const ModelWeights sums = arrange_weights(config(), gradients, backend.sum_dtype());
+  TNL_TRY(head_backward(sums));
   return backward(sums);
 }
 
@@ -42,13 +65,13 @@ Result<LossSum> Execution::Impl::fetch_loss(const TokenBatch& batch) {
   return loss;
 }
 
-Status Execution::Impl::head_backward(double loss_scale, const ModelWeights& gradients) {
+Status Execution::Impl::head_backward(const ModelWeights& gradients) {
   const Matrix normed = rows(a.normed);
   const Matrix d_normed = rows(a.d_normed);
   backend.srmsnorm(rows(a.output), config().norm_eps, normed);
   TNL_TRY(for_logits(normed, [&](std::int64_t first, const Matrix& logits) -> Status {
     const auto count = static_cast<std::size_t>(logits.rows);
-    backend.cross_entropy(logits, inputs->targets().subspan(first, count), loss_scale,
+    backend.cross_entropy(logits, inputs->targets().subspan(first, count), inputs->loss_scale(),
                           inputs->losses().subspan(first, count));
     backend.matmul(MatmulForm::kNN, 1.0, logits, model.impl().weights.head, 0.0,
                    d_normed.row_block(first, logits.rows));

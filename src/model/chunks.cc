@@ -95,7 +95,13 @@ Status Execution::Impl::forward_chunk(const Chunk& chunk, const TokenBatch& batc
   if (chunk.continues) TNL_TRY(carry->state.copy_to(carry->record.data()));
   const StateLinks links{.first = chunk.continues ? &carry->state : nullptr, .last = &carry->state};
   TNL_TRY(begin(batch, links, /*need_targets=*/true));
-  TNL_TRY(run_layers(batch, links));
+  if (limits.replay) {
+    TNL_TRY(forward_passes.run(backend, pass_key(batch, links, nullptr),
+                               [this] { return queue_layers(); }));
+    advance(batch, links);
+  } else {
+    TNL_TRY(run_layers(batch, links));
+  }
   return chunk.continues ? carry->starts.push(carry->record.data()) : Status();
 }
 
@@ -111,11 +117,11 @@ Result<LossSum> Execution::Impl::chunk_gradients(const Chunk& chunk, const Token
     links.d_first = &carry->d_start;
   }
   if (chunk.continued) links.d_last = &carry->d_end;
-  TNL_TRY(begin(batch, links, /*need_targets=*/true));
-  TNL_TRY(forward_backward(batch, links, loss_scale, gradients));
+  TNL_TRY(begin(batch, links, /*need_targets=*/true, loss_scale));
+  TNL_TRY(forward_backward(batch, links, gradients));
   if (fetch_start) TNL_TRY(carry->starts.pop(carry->record.data()));
   TNL_ASSIGN(const LossSum loss, fetch_loss(batch));
-  if (carry) std::swap(carry->d_end, carry->d_start);
+  if (chunk.continues) carry->d_end.copy_sequence(carry->d_start, 0, 0);
   return loss;
 }
 
@@ -157,11 +163,11 @@ Status Execution::losses(
     const std::function<void(const TokenBatch&, std::span<const double>)>& use) {
   Impl& self = *impl_;
   TNL_TRY(check_long(batch));
-  TNL_TRY(self.prepare_carry());
   ChunkReader reader(batch, self.limits.tokens);
-  ModelState* state = &self.carry->state;
   for (std::int64_t index = 0; index < reader.count(); ++index) {
     const Chunk chunk = reader.chunk(index);
+    if (chunk.continued) TNL_TRY(self.prepare_carry());
+    ModelState* const state = self.carry ? &self.carry->state : nullptr;
     TNL_ASSIGN(const TokenBatch tokens, reader.read(chunk));
     const StateLinks links{.first = chunk.continues ? state : nullptr,
                            .last = chunk.continued ? state : nullptr};

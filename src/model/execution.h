@@ -113,6 +113,9 @@ class Execution {
     std::int64_t sequences = 0;  // of one pass
     bool training = false;       // keep what the backward pass needs
     Recompute recompute = Recompute::kNone;
+    // Training passes are recorded when their shapes come again (on a GPU as a CUDA graph). The
+    // results are the same bits.
+    bool replay = true;
     // Where the states between the chunks of a long batch go: memory up to so many bytes, the rest
     // to a file in this directory that has no name and goes away with the process.
     std::size_t state_memory = std::size_t{64} << 20;

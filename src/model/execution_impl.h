@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "model/execution.h"
 #include "model/long_batch.h"
 #include "model/model_impl.h"
+#include "model/replay.h"
 #include "model/token_memory.h"
 #include "tnl/attention.h"
 
@@ -56,7 +58,8 @@ struct AttentionCall {
 // What a chunked pass carries from chunk to chunk.
 struct ChunkCarry {
   ModelState state;           // at the start of the chunk
-  ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk
+  ModelState d_end, d_start;  // its gradient at the end and at the start of the chunk, which does
+                              // not change places: recordings know both
   RecordStack starts;         // the states at the starts of the chunks to go back over
   TransferBuffer record;      // one of them on its way
 };
@@ -64,13 +67,25 @@ struct ChunkCarry {
 // [total, width] seen as [total, heads, width / heads].
 TensorView by_head(const Matrix& matrix, std::int64_t heads);
 
-// What decides whether a step can be replayed: the memory it works on, and how much of it.
+// What decides whether a step of decoding can be replayed: the memory it works on, and how much of
+// it.
 struct StepKey {
   const void* states = nullptr;
   std::int64_t tokens = 0;
   bool logits = false, mask = false;
 
   bool operator==(const StepKey&) const = default;
+};
+
+// Likewise a training pass. Its other memory is the execution's for life.
+struct PassKey {
+  std::vector<std::int64_t> cu_seqlens;
+  bool mask = false;
+  const void* gradients = nullptr;
+  const void* workspace = nullptr;
+  std::array<const void*, 4> states = {};  // of its links
+
+  bool operator==(const PassKey&) const = default;
 };
 
 struct Execution::Impl {
@@ -80,7 +95,9 @@ struct Execution::Impl {
       : model(the_model), limits(the_limits), backend(the_model.device().backend()) {}
 
   // Checks the batch against the limits and the vocabulary, sets positions and attention calls.
-  Status begin(const TokenBatch& batch, const StateLinks& links, bool need_targets);
+  // loss_scale: of the gradients, for a pass that has any.
+  Status begin(const TokenBatch& batch, const StateLinks& links, bool need_targets,
+               double loss_scale = 0);
   void set_positions(const TokenBatch& batch, const StateLinks& links);
   // One attention call for all sequences; those with a state of their own at either end go alone.
   std::vector<AttentionCall> make_calls(const TokenBatch& batch, const StateLinks& links) const;
@@ -117,9 +134,11 @@ struct Execution::Impl {
     return {};
   }
 
-  // begin() has been called with the same batch and links. On a GPU the work is only queued.
-  Status forward_backward(const TokenBatch& batch, const StateLinks& links, double loss_scale,
-                          Gradients& gradients);
+  // begin() has been called with the same batch and links and with the scale of the loss. On a GPU
+  // the work is only queued.
+  Status forward_backward(const TokenBatch& batch, const StateLinks& links, Gradients& gradients);
+  Status queue_forward_backward(void* gradients);
+  PassKey pass_key(const TokenBatch& batch, const StateLinks& links, const void* gradients) const;
   // The losses of the pass, once it is done.
   Result<LossSum> fetch_loss(const TokenBatch& batch);
   Status backward(const ModelWeights& gradients);
@@ -134,7 +153,7 @@ struct Execution::Impl {
   // What the operator needs for a pass full of sequences of this length.
   Result<std::size_t> planned_workspace(std::int64_t length);
   void channel_mixer_backward(std::int64_t layer, const LayerWeights& gradients);
-  Status head_backward(double loss_scale, const ModelWeights& gradients);
+  Status head_backward(const ModelWeights& gradients);
 
   Status check_training() const;
   Status prepare_carry();  // makes `carry` at the first long batch
@@ -164,9 +183,9 @@ struct Execution::Impl {
   std::vector<double> token_losses;
   std::vector<AttentionCall> calls;
 
-  StepKey step_key;
-  std::unique_ptr<Recording> recorded_step;  // of step_key
-  std::vector<std::byte> fetched;            // logits as a GPU has them
+  Replay<StepKey> steps;
+  Replay<PassKey> passes, forward_passes;
+  std::vector<std::byte> fetched;  // logits as a GPU has them
 
   std::optional<ChunkCarry> carry;
 };

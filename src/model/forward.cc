@@ -72,7 +72,8 @@ Status Execution::Impl::reserve_workspace(std::size_t bytes) {
   return {};
 }
 
-Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, bool need_targets) {
+Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, bool need_targets,
+                              double loss_scale) {
   TNL_TRY(check_batch(batch, limits, config().vocab_size, need_targets));
   const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
   if (links.all != nullptr && links.all->sequences() != sequences) {
@@ -84,8 +85,8 @@ Status Execution::Impl::begin(const TokenBatch& batch, const StateLinks& links, 
   std::vector<AttentionCall> made = make_calls(batch, links);
   const bool same = std::equal(made.begin(), made.end(), calls.begin(), calls.end(),
                                [](const auto& a, const auto& b) { return a.same_as(b); });
-  if (!same) calls = std::move(made);       // else their plans serve again
-  return inputs->upload(batch, positions);  // last: it waits for the GPU
+  if (!same) calls = std::move(made);                   // else their plans serve again
+  return inputs->upload(batch, positions, loss_scale);  // last: it waits for the GPU
 }
 
 void Execution::Impl::set_positions(const TokenBatch& batch, const StateLinks& links) {
@@ -331,21 +332,12 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
   });
 }
 
-// One token of each text is the same work every time: recorded when it comes a second time.
+// One token of each text is the same work every time.
 Status Execution::Impl::step(const TokenBatch& batch, const StateLinks& links,
                              std::span<float> logits) {
   const StepKey key{links.all->layer(0).data, tokens, !logits.empty(), !batch.mask.empty()};
-  const auto work = [this, with_logits = !logits.empty()] { return queue_step(with_logits); };
-  if (step_key != key) {
-    recorded_step.reset();
-    step_key = key;
-    TNL_TRY(work());
-  } else {
-    if (recorded_step == nullptr) {
-      TNL_ASSIGN(recorded_step, backend.record(work));
-    }
-    TNL_TRY(recorded_step->run());
-  }
+  TNL_TRY(steps.run(backend, key,
+                    [this, with_logits = !logits.empty()] { return queue_step(with_logits); }));
   advance(batch, links);
   return logits.empty() ? Status() : fetch(a.logits.row_block(0, tokens), logits);
 }
@@ -389,7 +381,7 @@ Status Execution::Impl::losses_of_output(std::span<double> losses) {
   backend.srmsnorm(rows(a.output), config().norm_eps, normed);
   TNL_TRY(for_logits(normed, [&](std::int64_t first, const Matrix& block) -> Status {
     const auto count = static_cast<std::size_t>(block.rows);
-    backend.cross_entropy(block, inputs->targets().subspan(first, count), 0.0,
+    backend.cross_entropy(block, inputs->targets().subspan(first, count), nullptr,
                           inputs->losses().subspan(first, count));
     return {};
   }));

@@ -23,27 +23,31 @@ Result<TokenMemory> TokenMemory::create(const Device& device, std::int64_t token
 }
 
 std::size_t TokenMemory::bytes(std::int64_t tokens) {
-  return static_cast<std::size_t>(rounded(tokens) * kBytes);
+  return static_cast<std::size_t>(rounded(tokens) * kBytes + kScaleBytes);
 }
 
 // One copy for all of it; where little of the room is used, only as far as that reaches.
-Status TokenMemory::upload(const TokenBatch& batch, std::span<const std::int64_t> positions) {
+Status TokenMemory::upload(const TokenBatch& batch, std::span<const std::int64_t> positions,
+                           double loss_scale) {
   count_ = static_cast<std::int64_t>(batch.tokens.size());
   masked_ = !batch.mask.empty();
   TNL_CHECK(count_ <= room_ && positions.size() == batch.tokens.size());
   const auto put = [&](std::int64_t offset, const auto& values) {
     if (!values.empty()) {
-      std::memcpy(staging_.data() + offset * room_, values.data(), values.size_bytes());
+      std::memcpy(staging_.data() + kScaleBytes + offset * room_, values.data(),
+                  values.size_bytes());
     }
   };
+  const std::int64_t first = kPositions * room_;
+  std::memcpy(staging_.data() + first, &loss_scale, sizeof(loss_scale));
   put(kPositions, positions);
   put(kTokens, batch.tokens);
   put(kTargets, batch.targets);
   put(kMask, batch.mask);
-  const std::int64_t first = kPositions * room_;
   const std::int64_t end =
-      masked_ ? kMask * room_ + count_
-              : kTargets * room_ + static_cast<std::int64_t>(batch.targets.size_bytes());
+      kScaleBytes +
+      (masked_ ? kMask * room_ + count_
+               : kTargets * room_ + static_cast<std::int64_t>(batch.targets.size_bytes()));
   return device_.upload(static_cast<char*>(memory_.data()) + first, staging_.data() + first,
                         static_cast<std::size_t>(end - first));
 }

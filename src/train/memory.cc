@@ -17,7 +17,7 @@ Result<std::vector<MemoryItem>> plan_memory(const ModelConfig& config, const Dev
   const DType dtype = backend.compute_dtype();
   const auto parameters = static_cast<std::size_t>(config.parameter_count());
   TNL_ASSIGN(const Execution::Memory memory, Execution::plan(config, device, limits, lengths));
-  const MemoryUse own = backend.own_memory(limits.tokens, config.hidden);
+  const MemoryUse own = backend.own_memory(limits.tokens, config.hidden, config.layers);
   std::vector<MemoryItem> items;
   items.push_back({"parameters, f32", parameters * sizeof(float)});
   if (dtype != DType::kF32) {
@@ -31,7 +31,7 @@ Result<std::vector<MemoryItem>> plan_memory(const ModelConfig& config, const Dev
   if (memory.states > 0) items.push_back({"states between chunks", memory.states});
   items.push_back({"workspace", memory.workspace + own.allocated});
   if (own.taken > own.allocated) {
-    items.push_back({"code of the kernels", own.taken - own.allocated});
+    items.push_back({"code and graphs of the kernels", own.taken - own.allocated});
   }
   return items;
 }

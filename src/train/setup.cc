@@ -108,12 +108,13 @@ Execution::Limits execution_limits(const TrainConfig& config, const std::filesys
           .state_directory = run};
 }
 
-// With whole documents any; the held-out text is read in chunks of a pass; and documents are often
-// shorter than a sequence may be.
+// Whole documents may be longer than a pass; and documents are often shorter than a sequence may
+// be. The held-out text is read in the same sequences.
 std::vector<std::int64_t> sequence_lengths(const TrainConfig& config) {
-  const std::int64_t pass = tokens_per_pass(config);
-  const std::int64_t usual = config.whole_documents ? pass : config.sequence_length;
-  return {pass + 1, usual, std::max<std::int64_t>(1, usual / 4)};
+  const std::int64_t most = config.whole_documents
+                                ? tokens_per_pass(config) + 1
+                                : std::min(config.sequence_length, config.batch_tokens);
+  return {most, std::max<std::int64_t>(1, most / 4)};
 }
 
 Recompute recompute_of(const TrainConfig& config) {

@@ -104,7 +104,7 @@ Status Trainer::restore(const FoundCheckpoint& checkpoint, std::vector<std::stri
   return {};
 }
 
-// After the first step, when all is taken that ever will be.
+// After the first step, when all is taken that ever will be, but for the graphs of passes.
 Status Trainer::say_memory(std::vector<std::string>& notes) {
   memory_said_ = true;
   const Device device = master_.device();

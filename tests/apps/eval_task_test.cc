@@ -5,29 +5,18 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/byte_model.h"
 #include "core/file.h"
 #include "support/command.h"
 #include "support/require.h"
-#include "tnl/model.h"
-#include "tnl/tokenizer.h"
 
 namespace tnl::test {
 namespace {
 
 class EvalTask : public ::testing::Test {
  protected:
-  // A random model that knows bytes.
   void SetUp() override {
-    ModelConfig config;
-    config.vocab_size = 258;
-    config.width = config.hidden = 32;
-    config.layers = 2;
-    config.heads = 2;
-    config.glu = 48;
-    config.lrpe = {1, 0};
-    const Device device = take(Device::open("cpu", {.threads = 1, .cpu_target = {}}));
-    EXPECT_OK(take(Model::create(config, device, 1)).save(directory / "model"));
-    EXPECT_OK(take(load_tokenizer("bytes"))->save(directory / "model"));
+    save_byte_model(directory / "model");
     directory.write("items.jsonl",
                     R"({"context": "one", "choices": ["two", "three"], "gold": 1, "subject": "n"}
 {"contexts": ["x", "y"], "continuation": "z", "gold": 0, "subject": "l"}

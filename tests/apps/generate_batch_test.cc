@@ -7,12 +7,11 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/byte_model.h"
 #include "core/file.h"
 #include "support/command.h"
 #include "support/require.h"
 #include "support/temporary_directory.h"
-#include "tnl/model.h"
-#include "tnl/tokenizer.h"
 
 namespace tnl {
 namespace {
@@ -24,19 +23,7 @@ using test::take;
 
 class GenerateBatch : public ::testing::Test {
  protected:
-  void SetUp() override {
-    ModelConfig config;
-    config.vocab_size = 258;
-    config.width = config.hidden = 32;
-    config.layers = 2;
-    config.heads = 2;
-    config.glu = 48;
-    config.lrpe = {1, 0};
-    config.init_std = 0.2;
-    const Device device = take(Device::open("cpu", {.threads = 1, .cpu_target = {}}));
-    EXPECT_OK(take(Model::create(config, device, 1)).save(path("model")));
-    EXPECT_OK(take(load_tokenizer("bytes"))->save(path("model")));
-  }
+  void SetUp() override { test::save_byte_model(path("model")); }
 
   std::string path(const std::string& name) const { return (directory.path() / name).string(); }
 

@@ -9,11 +9,10 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/byte_model.h"
 #include "core/file.h"
 #include "support/require.h"
 #include "support/temporary_directory.h"
-#include "tnl/model.h"
-#include "tnl/tokenizer.h"
 
 namespace tnl {
 namespace {
@@ -25,19 +24,8 @@ struct Outcome {
 
 class GenerateEval : public ::testing::Test {
  protected:
-  // directory/run/model: a random model that knows bytes.
   void SetUp() override {
-    ModelConfig config;
-    config.vocab_size = 258;
-    config.width = config.hidden = 32;
-    config.layers = 2;
-    config.heads = 2;
-    config.glu = 48;
-    config.lrpe = {1, 0};
-    const Device device = test::take(Device::open("cpu", {.threads = 1, .cpu_target = {}}));
-    const Model model = test::take(Model::create(config, device, 1));
-    EXPECT_OK(model.save(path("run/model")));
-    EXPECT_OK(test::take(load_tokenizer("bytes"))->save(path("run/model")));
+    test::save_byte_model(path("run/model"));
     directory.write("run/run.json", "{}");
   }
 

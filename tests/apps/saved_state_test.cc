@@ -4,12 +4,11 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include "apps/byte_model.h"
 #include "core/file.h"
 #include "support/command.h"
 #include "support/require.h"
 #include "support/temporary_directory.h"
-#include "tnl/model.h"
-#include "tnl/tokenizer.h"
 
 namespace tnl {
 namespace {
@@ -21,21 +20,7 @@ using test::take;
 
 class SavedState : public ::testing::Test {
  protected:
-  void SetUp() override { make_model("model", 1); }
-
-  // A random model that knows bytes.
-  void make_model(const char* name, std::uint64_t seed) const {
-    ModelConfig config;
-    config.vocab_size = 258;
-    config.width = config.hidden = 32;
-    config.layers = 2;
-    config.heads = 2;
-    config.glu = 48;
-    config.lrpe = {1, 0};
-    const Device device = take(Device::open("cpu", {.threads = 1, .cpu_target = {}}));
-    EXPECT_OK(take(Model::create(config, device, seed)).save(directory.path() / name));
-    EXPECT_OK(take(load_tokenizer("bytes"))->save(directory.path() / name));
-  }
+  void SetUp() override { test::save_byte_model(path("model")); }
 
   std::string path(const std::string& name) const { return (directory.path() / name).string(); }
 
@@ -93,7 +78,7 @@ TEST_F(SavedState, APromptGoesOnWithTheText) {
 }
 
 TEST_F(SavedState, WhatIsWrongIsSaidInASentence) {
-  make_model("other", 2);
+  test::save_byte_model(path("other"), 2);
   const std::string state = path("state");
   EXPECT_EQ(generate({"-p", "x", "-n", "3", "--save-state", state}).status, 0);
   refuses({"--load-state", state, "-n", "3"}, "found a session of model", "other");

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <optional>
 
 #include "stored.h"
 
@@ -93,11 +94,14 @@ TEST(Embed, BackwardAddsUpRepeatedTokens) {
 }
 
 std::vector<Table> loss_and_gradient(Backend& backend, const Table& logits,
-                                     const std::vector<std::int32_t>& targets, double d_scale) {
+                                     const std::vector<std::int32_t>& targets,
+                                     std::optional<double> d_scale) {
   Stored z(backend, backend.compute_dtype(), logits);
   const Array<double> losses(backend, std::vector<double>(targets.size(), -1));
   const Array<std::int32_t> wanted(backend, targets);
-  backend.cross_entropy(z.matrix(), wanted.span(), d_scale, losses.span());
+  const Array<double> scale(backend, {d_scale.value_or(0)});
+  backend.cross_entropy(z.matrix(), wanted.span(), d_scale ? scale.span().data() : nullptr,
+                        losses.span());
   return {row_of(losses.values()), z.table()};
 }
 
@@ -109,11 +113,12 @@ TEST(CrossEntropy, MatchesReference) {
     for (int t = 0; t < 9; ++t) {
       targets.push_back(t % 4 == 2 ? -1 : static_cast<std::int32_t>(rng.below(vocabulary)));
     }
-    for (const double d_scale : {0.0, 0.125}) {
+    for (const std::optional<double> d_scale :
+         {std::optional<double>(), std::optional(0.0), std::optional(0.125)}) {
       compare(5e-7, true, "cross_entropy", [&](Backend& backend) {
         auto result = loss_and_gradient(backend, logits, targets, d_scale);
         EXPECT_EQ(result[0].values[2], 0);
-        if (d_scale == 0) {
+        if (!d_scale) {
           EXPECT_EQ(result[1].values, logits.values);  // untouched
         } else {
           EXPECT_EQ(result[1].at(2, vocabulary - 1), 0);  // an ignored row
@@ -164,7 +169,7 @@ TEST(CrossEntropy, GradientIsTheDerivative) {
   const std::vector<std::int32_t> targets = {2, -1, 5};
   const auto result = loss_and_gradient(device.backend(), logits, targets, 0.3);
   expect_gradient(logits, result[1], "cross_entropy", [&] {
-    const auto moved = loss_and_gradient(device.backend(), logits, targets, 0);
+    const auto moved = loss_and_gradient(device.backend(), logits, targets, {});
     return 0.3 * (moved[0].values[0] + moved[0].values[1] + moved[0].values[2]);
   });
 }

@@ -159,20 +159,16 @@ inline std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
          .slopes = {0, 1e-5, 0.01, 0.3, 1, 5, 50, 1e30},
          .options = forced(s.name)};
     add(c);
-    if (small) continue;
-    c = {.name = name + " batch invariant", .N = 2, .T = 20000, .H = 3, .K = s.K, .V = s.V};
-    c.options.kernel = s.name;
-    c.options.batch_invariant = true;
-    add(c);
     for (const char* segments : {"warm", "carry"}) {
       c = {.name = name + " random " + segments,
            .N = 1,
-           .T = 5000,
-           .H = 8,
+           .T = small ? 300 : 5000,
+           .H = small ? 2 : 8,
            .K = s.K,
            .V = s.V,
-           .options = forced(s.name, segments, 60)};
+           .options = forced(s.name, segments, small ? 6 : 60)};
       add(c);
+      if (small) continue;
       c.name += " packed reverse";
       c.lengths = {3000, 0, 10, 1000, 700};
       c.call = Call::kReverse;
@@ -187,6 +183,11 @@ inline std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
            .options = forced("", segments, 60)};
       add(c);
     }
+    if (small) continue;
+    c = {.name = name + " batch invariant", .N = 2, .T = 20000, .H = 3, .K = s.K, .V = s.V};
+    c.options.kernel = s.name;
+    c.options.batch_invariant = true;
+    add(c);
   }
   if (!small) {  // a table of more than one upload
     Case c{.name = "many sequences", .H = 5};
@@ -204,6 +205,15 @@ inline std::vector<Case> cases(bool small, std::span<const Sweep> shapes) {
     c.name += " packed reverse";
     c.call = Call::kReverse;
     c.lengths = {1, 0, 63, 64, 30};
+    add(c);
+  }
+  for (DType dtype : {DType::kF32, DType::kBF16}) {
+    Case c{.name = "general", .T = 70, .K = 20, .V = 12, .dtype = dtype};
+    c.options = forced("general");
+    c.lengths = {40, 0, 1, 25};
+    add(c);
+    c.name += " reverse";
+    c.call = Call::kReverse;
     add(c);
   }
   for (auto [K, V] : {std::pair{16, 64},

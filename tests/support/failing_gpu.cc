@@ -3,6 +3,7 @@
 //   TNL_TEST_GPU_MEMORY   bytes it has
 //   TNL_TEST_GPU_COPIES   copies to the host that succeed before the driver reports an error
 //   TNL_TEST_GPU_CHOICE   a word that it chooses at run time, and which must be lower case
+//   TNL_TEST_GPU_REPLAYS  recordings that run before the driver reports an error
 #include <cctype>
 #include <cstdlib>
 #include <limits>
@@ -10,9 +11,9 @@
 #include <memory>
 #include <string>
 
-#include "backend/cpu/cpu_backend.h"
 #include "backend/cuda_library.h"
 #include "core/try.h"
+#include "support/recording_cpu.h"
 
 namespace tnl::test {
 namespace {
@@ -27,22 +28,22 @@ std::size_t number(const char* name) {
   return value.empty() ? std::numeric_limits<std::size_t>::max() : std::stoull(value);
 }
 
-class FailingGpu final : public CpuBackend {
+class FailingGpu final : public RecordingCpu {
  public:
-  explicit FailingGpu(const DeviceProperties& properties) : CpuBackend(properties) {}
+  explicit FailingGpu(const DeviceProperties& properties) : RecordingCpu(properties) {}
 
   Result<void*> allocate(std::size_t bytes, const char* purpose) override {
     if (bytes > memory_ - allocated_) {
       return unavailable("out of memory: " + std::to_string(bytes) + " for " + purpose);
     }
-    TNL_ASSIGN(void* const data, CpuBackend::allocate(bytes, purpose));
+    TNL_ASSIGN(void* const data, RecordingCpu::allocate(bytes, purpose));
     allocated_ += bytes;
     bytes_[data] = bytes;
     return data;
   }
   void free(void* data) override {
     if (data != nullptr) allocated_ -= bytes_[data];
-    CpuBackend::free(data);
+    RecordingCpu::free(data);
   }
   Result<std::optional<MemoryUse>> memory_use() override {
     return std::optional(MemoryUse{allocated_, allocated_, memory_ - allocated_});
@@ -51,7 +52,12 @@ class FailingGpu final : public CpuBackend {
     if (copies_ == 0)
       return internal_error("copying from the GPU: CUDA: unspecified launch failure");
     --copies_;
-    return CpuBackend::download(to, from, bytes);
+    return RecordingCpu::download(to, from, bytes);
+  }
+  Result<std::unique_ptr<Recording>> record(std::function<Status()> work) override {
+    TNL_ASSIGN(std::unique_ptr<Recording> recording, RecordingCpu::record(std::move(work)));
+    return std::unique_ptr<Recording>(
+        std::make_unique<FailingRecording>(std::move(recording), replays_));
   }
   std::string choices() const override { return choice_; }
   Result<std::string> adopt_choices(std::string_view text) override {
@@ -64,7 +70,23 @@ class FailingGpu final : public CpuBackend {
   }
 
  private:
+  class FailingRecording final : public Recording {
+   public:
+    FailingRecording(std::unique_ptr<Recording> recording, std::size_t& left)
+        : recording_(std::move(recording)), left_(left) {}
+    Status run() override {
+      if (left_ == 0) return internal_error("launching a graph: CUDA: unspecified launch failure");
+      --left_;
+      return recording_->run();
+    }
+
+   private:
+    std::unique_ptr<Recording> recording_;
+    std::size_t& left_;
+  };
+
   std::size_t memory_ = number("TNL_TEST_GPU_MEMORY"), copies_ = number("TNL_TEST_GPU_COPIES");
+  std::size_t replays_ = number("TNL_TEST_GPU_REPLAYS");
   std::size_t allocated_ = 0;
   std::map<void*, std::size_t> bytes_;
   std::string choice_ = variable("TNL_TEST_GPU_CHOICE");

@@ -3,6 +3,8 @@
 
 #include <cstdlib>
 #include <map>
+#include <memory>
+#include <utility>
 
 #include "train/tiny_run.h"
 
@@ -51,6 +53,44 @@ TEST_F(FailingGpuTest, ADriverErrorEndsTheRunAndLeavesTheLastCheckpoint) {
   EXPECT_GT(resumed, 2);
 }
 
+// Documents much longer than a sequence: most passes have one outline, and are replayed.
+TEST_F(FailingGpuTest, ReplayedPassesAreTheRunWithoutThem) {
+  std::string text;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    std::string words = test::tiny_text(150, seed);
+    std::erase_if(words, [](char letter) { return letter == '<' || letter == '>'; });
+    text += words + "\n<>\n";
+  }
+  const auto make_run = [&](Device device) {
+    auto tiny = std::make_unique<TinyRun>(text, 0.4);
+    tiny->config.accumulate = 3;
+    tiny->config.eval_tokens = 200;
+    tiny->device = std::move(device);
+    return tiny;
+  };
+  const auto cpu = make_run(take(Device::open("cpu", {.threads = 1, .cpu_target = "generic"})));
+  take(cpu->start("run"));
+  int failed = 0, resumed = 0;
+  for (int replays = 0;; replays += 2) {
+    ASSERT_LT(replays, 100);
+    const auto tiny = make_run(device_with({{"TNL_TEST_GPU_REPLAYS", std::to_string(replays)}}));
+    const auto result = tiny->start("run");
+    if (!result.ok()) {
+      ++failed;
+      EXPECT_EQ(result.status().message(), "launching a graph: CUDA: unspecified launch failure");
+      tiny->device = device_with({});
+      if (!fs::exists(tiny->run("run") / "checkpoints" / "step-00000003")) continue;
+      EXPECT_TRUE(take(tiny->resume("run")).finished);
+      ++resumed;
+    }
+    EXPECT_EQ(tiny->parameters("run"), cpu->parameters("run")) << replays;
+    test::expect_same_metrics(tiny->metrics("run"), cpu->metrics("run"));
+    if (result.ok()) break;
+  }
+  EXPECT_GT(failed, 3);
+  EXPECT_GT(resumed, 1);
+}
+
 TEST_F(FailingGpuTest, WhatDoesNotFitIsSaidBeforeAnythingIsWritten) {
   TinyRun tiny;
   tiny.device = device_with({});
@@ -59,6 +99,18 @@ TEST_F(FailingGpuTest, WhatDoesNotFitIsSaidBeforeAnythingIsWritten) {
   for (const MemoryItem& item : take(train_memory(tiny.config, tiny.device))) needed += item.bytes;
   tiny.device = device_with({{"TNL_TEST_GPU_MEMORY", std::to_string(needed + kSlack)}});
   EXPECT_TRUE(take(tiny.start("fits")).finished);
+
+  // Sequences longer than a pass take states between chunks too.
+  TinyRun chunked;
+  chunked.config.sequence_chunk = 16;
+  chunked.device = device_with({});
+  std::size_t in_chunks = 0;
+  for (const MemoryItem& item : take(train_memory(chunked.config, chunked.device))) {
+    in_chunks += item.bytes;
+  }
+  EXPECT_LT(in_chunks, needed);
+  chunked.device = device_with({{"TNL_TEST_GPU_MEMORY", std::to_string(in_chunks + kSlack)}});
+  EXPECT_TRUE(take(chunked.start("fits")).finished);
 
   tiny.device = device_with({{"TNL_TEST_GPU_MEMORY", std::to_string(needed - 1)}});
   const auto result = tiny.start("run");

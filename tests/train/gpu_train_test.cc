@@ -79,9 +79,11 @@ TEST_P(GpuTrain, TakesTheMemoryThatWasPlanned) {
   tiny.config.accumulate = 1;
   tiny.config.steps = 1;
   std::size_t planned = 0, code = 0;
+  std::string items;
   for (const MemoryItem& item : take(train_memory(tiny.config, tiny.device))) {
     planned += item.bytes;
-    if (item.name == "code of the kernels") code = item.bytes;
+    items += item.name + ": " + std::to_string(item.bytes) + "\n";
+    if (item.name == "code and graphs of the kernels") code = item.bytes;
   }
   const std::size_t before = take(tiny.device.backend().memory_use())->allocated;
   std::size_t allocated = 0;
@@ -89,9 +91,8 @@ TEST_P(GpuTrain, TakesTheMemoryThatWasPlanned) {
     allocated = take(tiny.device.backend().memory_use())->allocated - before;
     return true;
   }));
-  EXPECT_LE(allocated, planned - code);
-  // A run this small has more of what is rounded up than the 3 % that hold for real ones.
-  EXPECT_GE(allocated, (planned - code) / 100 * 95);
+  EXPECT_LE(allocated, planned - code) << items;
+  EXPECT_GE(allocated, (planned - code) / 100 * 97) << items;
 }
 
 INSTANTIATE_TEST_SUITE_P(Precision, GpuTrain, testing::Values(DType::kF32, DType::kBF16),

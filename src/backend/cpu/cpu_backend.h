@@ -49,8 +49,8 @@ class CpuBackend : public HostBackend {
   void product(const Matrix& a, const Matrix& b, const Matrix& y) override;
   void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy, const Matrix& da,
                         const Matrix& db, const Matrix& y = {}) override;
-  void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets, double d_scale,
-                     std::span<double> losses) override;
+  void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
+                     const double* d_scale, std::span<double> losses) override;
 
   Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                    void* workspace, Stream stream) override;

@@ -41,7 +41,7 @@ void CpuBackend::embed_backward(const Matrix& d_out, std::span<const std::int32_
 }
 
 void CpuBackend::cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
-                               double d_scale, std::span<double> losses) {
+                               const double* d_scale, std::span<double> losses) {
   TNL_CHECK(logits.dtype == DType::kF32);
   TNL_CHECK(static_cast<std::int64_t>(targets.size()) == logits.rows);
   TNL_CHECK(losses.size() == targets.size());
@@ -53,7 +53,7 @@ void CpuBackend::cross_entropy(const Matrix& logits, std::span<const std::int32_
       return;
     }
     losses[t] = 0;
-    if (d_scale != 0) std::fill(values, values + logits.cols, 0.0f);
+    if (d_scale != nullptr) std::fill(values, values + logits.cols, 0.0f);
   });
 }
 

@@ -63,7 +63,7 @@ double bandwidth_share(Kernel kernel, bool beside, Segments segments) {
     case Kernel::kSweep64:
       return beside ? 0.965 : 1.0;
     case Kernel::kSweep64Single:
-      return segments == Segments::kPlain ? 0.945 : 0.92;
+      return segments == Segments::kPlain ? 0.96 : 0.92;
     case Kernel::kSweep64Pair:
       // Runs that warm up lie apart: neighbouring rows are not read together.
       return segments == Segments::kPlain ? 0.985 : segments == Segments::kCarry ? 0.96 : 0.945;
@@ -76,9 +76,10 @@ double bandwidth_share(Kernel kernel, bool beside, Segments segments) {
   }
 }
 
-// Of a block: until its first chunk is there. A cluster's blocks wait for one another.
-double start_seconds(Kernel kernel) {
-  return kernel == Kernel::kSweep64Pair ? 3.0e-6 : 1.5e-6;
+// Of a block: until its first chunk is there. A cluster's blocks wait for one another, and twice as
+// many blocks for the memory.
+double start_seconds(Kernel kernel, bool beside) {
+  return kernel == Kernel::kSweep64Pair || (kernel == Kernel::kSweep64 && beside) ? 3.0e-6 : 1.5e-6;
 }
 
 }  // namespace
@@ -87,6 +88,10 @@ double start_seconds(Kernel kernel) {
 // there are, the less they do. Measured on backward passes of 384 to 6,144 items.
 constexpr double kDriftShare = 0.9;
 constexpr std::size_t kDriftWaves = 4;
+
+double CostModel::pair_drift(double longest_run, Segments segments) {
+  return 1 + (segments == Segments::kCarry ? 0.10 : 0.05) * std::min(1.0, longest_run / 2000);
+}
 
 CostModel::CostModel(Kernel kernel, Split split, const DeviceLimits& limits, int blocks_per_item,
                      double bytes_per_chunk)
@@ -116,7 +121,8 @@ double CostModel::chunk_seconds(std::size_t items, Segments segments, bool drift
 
 double CostModel::seconds(std::span<const double> chunks, Segments segments) const {
   if (chunks.empty()) return 0;
-  const double start = start_seconds(kernel_) / product_seconds(false);
+  const bool beside = chunks.size() > static_cast<std::size_t>(items_alone());
+  const double start = start_seconds(kernel_, beside) / product_seconds(false);
   // When each place falls idle for good, in chunks.
   std::vector<double> ends;
   const auto places = static_cast<std::size_t>(items_at_once());

@@ -25,6 +25,12 @@ class CostModel {
   // A chunk that only builds the state, in units of a whole one: it reads k and v, half of the
   // bytes, and has one product of four.
   static constexpr double kWarmChunk = 0.5;
+  // What it counts for where one call is cut into runs that end together: the blocks with the
+  // longest warm-ups are the last to finish (measured, docs/kernels/segments.md).
+  static constexpr double kWarmCut = 0.7;
+  // How much longer pairs take whose calls drift apart: in a backward pass with runs of so many
+  // chunks, measured.
+  static double pair_drift(double longest_run, Segments segments);
   static constexpr double kLaunchSeconds = 3e-6;
 
  private:

@@ -131,8 +131,9 @@ struct Cutter {
 // Runs of equal cost, about `runs` of them: a chain whose states live long gets fewer.
 void Cutter::warm(std::int64_t runs, LaunchPlan& launch) const {
   launch.segments = Segments::kWarm;
-  const auto warm_up = [](const Chain& chain) {
-    return CostModel::kWarmChunk * static_cast<double>(std::min(chain.horizon, chain.chunks));
+  const double weight = launch.calls.size() == 1 ? CostModel::kWarmCut : CostModel::kWarmChunk;
+  const auto warm_up = [weight](const Chain& chain) {
+    return weight * static_cast<double>(std::min(chain.horizon, chain.chunks));
   };
   const auto count = [&](const Chain& chain, double budget) -> std::int64_t {
     if (chain.chunks == 0) return 1;
@@ -258,6 +259,14 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
 
   LaunchPlan best = empty;
   const auto consider = [&](LaunchPlan candidate) {
+    if (candidate.turns > 1 && candidate.calls.size() > 1) {
+      const auto by_tokens = [](const WorkItem& a, const WorkItem& b) {
+        return a.tokens < b.tokens;
+      };
+      const auto longest_run = std::ranges::max_element(candidate.main, by_tokens);
+      candidate.estimated_seconds *= CostModel::pair_drift(
+          static_cast<double>(longest_run->tokens) / kChunk, candidate.segments);
+    }
     if (best.main.empty() || candidate.estimated_seconds < best.estimated_seconds) {
       best = std::move(candidate);
     }
@@ -272,7 +281,11 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
     launch = std::move(best);
     return {};
   }
-  if (forced.empty() || forced == "plain" || longest < 4) cutter.plain(best);
+  if (forced.empty() || forced == "plain" || longest < 4) {
+    LaunchPlan candidate = empty;
+    cutter.plain(candidate);
+    consider(std::move(candidate));
+  }
   // Runs are as many as multiprocessors: a kernel of which one holds two blocks loses there.
   const bool cut = launch.kernel != Kernel::kSweep64 || !options.kernel.empty();
   if (forced != "plain" && (cut || !forced.empty()) && longest >= 4 && !options.batch_invariant) {

@@ -45,13 +45,13 @@ void ReferenceBackend::embed_backward(const Matrix& d_out, std::span<const std::
 }
 
 void ReferenceBackend::cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
-                                     double d_scale, std::span<double> losses) {
+                                     const double* d_scale, std::span<double> losses) {
   for (std::int64_t t = 0; t < logits.rows; ++t) {
     double* z = row(logits, t);
     const std::int32_t target = targets[t];
     losses[t] = 0;
     if (target < 0) {
-      if (d_scale != 0) std::fill_n(z, logits.cols, 0.0);
+      if (d_scale != nullptr) std::fill_n(z, logits.cols, 0.0);
       continue;
     }
     double most = z[0];
@@ -60,9 +60,9 @@ void ReferenceBackend::cross_entropy(const Matrix& logits, std::span<const std::
     for (std::int64_t c = 0; c < logits.cols; ++c) sum += std::exp(z[c] - most);
     const double log_sum = most + std::log(sum);
     losses[t] = log_sum - z[target];
-    if (d_scale == 0) continue;
-    for (std::int64_t c = 0; c < logits.cols; ++c) z[c] = d_scale * std::exp(z[c] - log_sum);
-    z[target] -= d_scale;
+    if (d_scale == nullptr) continue;
+    for (std::int64_t c = 0; c < logits.cols; ++c) z[c] = *d_scale * std::exp(z[c] - log_sum);
+    z[target] -= *d_scale;
   }
 }
 

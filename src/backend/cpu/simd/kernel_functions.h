@@ -25,7 +25,7 @@ void lrpe_backward(const LrpeRows& rows, float* dy_q, float* dy_k, float* d_thet
 void product(const float* a, const float* b, std::int64_t n, float* y);
 void product_backward(const float* a, const float* b, const float* dy, std::int64_t n, float* da,
                       float* db);
-double cross_entropy(float* x, std::int64_t n, std::int64_t target, double d_scale);
+double cross_entropy(float* x, std::int64_t n, std::int64_t target, const double* d_scale);
 
 void widen(const void* x, DType dtype, std::int64_t n, float scale, float* y);
 void add_scaled(const float* x, std::int64_t n, float scale, float* y);

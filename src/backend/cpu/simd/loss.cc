@@ -50,20 +50,20 @@ TNL_INLINE double exp_sum(float* x, std::int64_t n, float most) {
 }  // namespace
 
 // The target stands apart from the sum of the others, so that a loss near 0 keeps its digits.
-double cross_entropy(float* x, std::int64_t n, std::int64_t target, double d_scale) {
+double cross_entropy(float* x, std::int64_t n, std::int64_t target, const double* d_scale) {
   const float most = row_max(x, n);
   const float chosen = x[target];
   const double distance = static_cast<double>(most) - static_cast<double>(chosen);
   const double own = __builtin_exp(-distance);
   x[target] = -__builtin_inff();
-  const double others = d_scale == 0 ? exp_sum<false>(x, n, most) : exp_sum<true>(x, n, most);
+  const double others = d_scale == nullptr ? exp_sum<false>(x, n, most) : exp_sum<true>(x, n, most);
   const double total = others + own;
-  if (d_scale == 0) {
+  if (d_scale == nullptr) {
     x[target] = chosen;
   } else {
-    const float factor = static_cast<float>(d_scale / total);
+    const float factor = static_cast<float>(*d_scale / total);
     sweep(n, [&](std::int64_t i, auto lanes) { lanes.store(x + i, lanes.load(x + i) * factor); });
-    x[target] = static_cast<float>(-d_scale * (others / total));
+    x[target] = static_cast<float>(-*d_scale * (others / total));
   }
   return distance == 0 ? __builtin_log1p(others) : __builtin_log(total) + distance;
 }

@@ -9,46 +9,6 @@
 
 namespace tnl::cuda {
 
-// Vᵀ of a tile of values as the A operand of a product.
-__device__ __forceinline__ void load_value_fragments(std::uint32_t (&v)[16], std::uint32_t tile,
-                                                     const Lane& at) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    ptx::load_matrix_transposed(v + 4 * i, tile + at.transposed_offset() + i * 2048);
-  }
-}
-
-// Vᵀ with column j times factors[j - pair]; with `rounded`, what that lost.
-template <class E>
-__device__ __forceinline__ void weigh_values(std::uint32_t (&w)[16], const std::uint32_t (&v)[16],
-                                             const float* factors, const std::uint32_t* rounded) {
-#pragma unroll
-  for (int i = 0; i < 16; ++i) {
-    const float2 f =
-        reinterpret_cast<const float2*>(factors)[4 * (2 * (i / 4) + ((i & 2) ? 1 : 0))];
-    // The remainder of the exact product: one rounding, whatever the compiler would contract.
-    w[i] = rounded ? E::pack(fmaf(E::low(v[i]), f.x, -E::low(rounded[i])),
-                             fmaf(E::high(v[i]), f.y, -E::high(rounded[i])))
-                   : E::pack(E::low(v[i]) * f.x, E::high(v[i]) * f.y);
-  }
-}
-
-// Oᵀ into a tile of 64 tokens by 64 values.
-template <class E>
-__device__ __forceinline__ void stage_output_fragments(const float (&o)[32], std::uint32_t tile,
-                                                       const Lane& at) {
-#pragma unroll
-  for (int n = 0; n < 8; n += 2) {
-    std::uint32_t a[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int first = 4 * (n + i / 2) + 2 * (i % 2);
-      a[i] = E::pack(o[first], o[first + 1]);
-    }
-    ptx::store_matrix_transposed(tile + at.transposed_offset() + n * 1024, a);
-  }
-}
-
 // One warpgroup: 64 columns of V.
 template <class T, class Config>
 __device__ __forceinline__ void compute_chunk(const Block<Config>& block, int worker) {
@@ -71,7 +31,7 @@ __device__ __forceinline__ void compute_chunk(const Block<Config>& block, int wo
     ptx::wgmma_fence();
     P::scores(p, q, k);
     ptx::wgmma_commit();
-    load_value_fragments(v, k + Config::kKeyBytes + worker * kTileBytes, at);
+    load_value_fragments(v, k + Config::kKeyBytes + worker * kTileBytes + at.transposed_offset());
     ptx::wgmma_wait<0>();
     ptx::wgmma_pin(p);
     publish_scores<E, kSplitAll>(p, ScoreDecay<false>(block.table(), at), scores, kTileBytes, at);
@@ -88,7 +48,7 @@ __device__ __forceinline__ void compute_chunk(const Block<Config>& block, int wo
     ptx::wgmma_wait<0>();
     ptx::wgmma_pin(o);
     ptx::wgmma_pin(v);
-    stage_output_fragments<E>(o, output, at);
+    stage_output<E>(o, output, at);
     ptx::fence_proxy_async();
     ptx::named_barrier(barrier, 128);
     const int row = item.row - (call.reverse ? kChunk : 0);

@@ -93,18 +93,63 @@ struct Products {
   }
 };
 
+// Vᵀ of a tile of values as the A operand of a product; `from`: the tile plus transposed_offset().
+__device__ __forceinline__ void load_value_fragments(std::uint32_t (&v)[16], std::uint32_t from) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) ptx::load_matrix_transposed(v + 4 * i, from + i * 2048);
+}
+
+// Vᵀ with column j times factors[j - pair] and, where it is kScaled, times `scale`; with `rounded`,
+// what that lost.
+template <class E, bool kScaled = false>
+__device__ __forceinline__ void weigh_values(std::uint32_t (&w)[16], const std::uint32_t (&v)[16],
+                                             const float* factors, const std::uint32_t* rounded,
+                                             float scale = 1) {
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    float2 f = reinterpret_cast<const float2*>(factors)[4 * (2 * (i / 4) + ((i & 2) ? 1 : 0))];
+    if constexpr (kScaled) f = make_float2(f.x * scale, f.y * scale);
+    // The remainder of the exact product: one rounding, whatever the compiler would contract.
+    w[i] = rounded ? E::pack(fmaf(E::low(v[i]), f.x, -E::low(rounded[i])),
+                             fmaf(E::high(v[i]), f.y, -E::high(rounded[i])))
+                   : E::pack(E::low(v[i]) * f.x, E::high(v[i]) * f.y);
+  }
+}
+
+// Oᵀ, packed in pairs of neighbouring values, into a tile of 64 tokens by 64 values.
+__device__ __forceinline__ void stage_packed_output(const std::uint32_t (&packed)[16],
+                                                    std::uint32_t tile, const Lane& at) {
+#pragma unroll
+  for (int n = 0; n < 4; ++n) {
+    const std::uint32_t(&part)[4] = reinterpret_cast<const std::uint32_t(&)[4]>(packed[4 * n]);
+    ptx::store_matrix_transposed(tile + at.transposed_offset() + n * 2048, part);
+  }
+}
+template <class E>
+__device__ __forceinline__ void stage_output(const float (&o)[32], std::uint32_t tile,
+                                             const Lane& at) {
+  std::uint32_t packed[16];
+#pragma unroll
+  for (int i = 0; i < 16; ++i) packed[i] = E::pack(o[2 * i], o[2 * i + 1]);
+  stage_packed_output(packed, tile, at);
+}
+
 // Rows of a partial chunk that hold no token become zeros, whatever lies there in memory: the next
 // sequence of a packed batch, or nothing. 0 · NaN would spread through the products otherwise.
 template <class Config>
 __device__ __forceinline__ void clear_missing_rows(std::uint32_t stage, int tokens, bool reverse,
                                                    int thread) {
-  const int first = reverse ? 0 : tokens, count = kChunk - tokens;
+  const unsigned first = reverse ? 0 : tokens, count = kChunk - tokens;
   constexpr int kTiles = Config::kKeyTiles + Config::kWorkers;  // k, then v
-  for (int i = thread; i < kTiles * count * 8; i += 128) {
-    const int tile = i / (count * 8), within = i % (count * 8);
-    const std::uint32_t address =
-        stage + tile * Config::kTileBytes + (first + within / 8) * 128 + (within % 8) * 16;
-    asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(address), "r"(0) : "memory");
+  for (unsigned i = thread; i < 8 * count; i += 128) {
+    const std::uint32_t address = stage + (first + i / 8) * 128 + i % 8 * 16;
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      asm volatile(
+          "st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(address + tile * Config::kTileBytes),
+          "r"(0)
+          : "memory");
+    }
   }
   ptx::fence_proxy_async();
 }
@@ -116,7 +161,7 @@ __device__ __forceinline__ void store_rows(const SweepCall& call, const WorkItem
   const int first = call.reverse ? kChunk - tokens : 0;
   char* base = static_cast<char*>(call.o_data) +
                2 * (item.batch * call.o_stride_batch + item.head * call.o_stride_head);
-  for (int i = thread; i < tokens * 8; i += 128) {
+  for (unsigned i = thread; i < 8u * tokens; i += 128) {
     const int row = first + i / 8, piece = i % 8, column = value_tile * kTile + piece * 8;
     if (column >= call.value_dim) continue;
     uint4 x;

@@ -1,9 +1,11 @@
-#include "backend/cuda/lightning/mma_instances.cuh"
+#include "backend/cuda/lightning/instances.cuh"
+#include "backend/cuda/lightning/mma.cuh"
 
 namespace tnl::cuda {
 
 RowFunction mma256_function(DType dtype, Split split) {
-  return mma_instance_of<Mma256>(dtype, split);
+  return instance_of<Mma256>(
+      dtype, split, []<class T, class Config>(Id<T>, Id<Config>) { return mma_kernel<T, Config>; });
 }
 
 }  // namespace tnl::cuda

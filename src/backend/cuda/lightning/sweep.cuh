@@ -10,7 +10,7 @@
 
 #include "backend/cuda/lightning/block.cuh"
 #include "backend/cuda/lightning/scorer.cuh"
-#include "backend/cuda/lightning/worker.cuh"
+#include "backend/cuda/lightning/worker_loops.cuh"
 #include "backend/cuda/ptx/sync.cuh"
 #include "backend/cuda/ptx/tma.cuh"
 

@@ -60,13 +60,13 @@ __device__ Softmax block_softmax(Softmax mine) {
 template <class T, int kCount>
 __global__ void __launch_bounds__(kThreads)
     cross_entropy_kernel(View<T> logits, const std::int32_t* targets, std::int64_t cols,
-                         float d_scale, double* losses) {
+                         const double* d_scale, double* losses) {
   using Values = Vector<T, kCount>;
   T* row = logits.row(blockIdx.x);
   const std::int32_t target = targets[blockIdx.x];
   if (target < 0) {
     if (threadIdx.x == 0) losses[blockIdx.x] = 0;
-    if (d_scale == 0.f) return;
+    if (d_scale == nullptr) return;
     for (std::int64_t c = threadIdx.x * kCount; c < cols; c += kThreads * kCount) {
       Values::zero().store(row + c);
     }
@@ -90,10 +90,11 @@ __global__ void __launch_bounds__(kThreads)
     losses[blockIdx.x] = distance == 0.f ? log1p(static_cast<double>(rest))
                                          : log(static_cast<double>(rest) + own) + distance;
   }
-  if (d_scale == 0.f) return;
+  if (d_scale == nullptr) return;
+  const float scale = static_cast<float>(*d_scale);
   const float total = rest + own;
-  const float factor = d_scale / total;
-  const float own_gradient = -d_scale * (rest / total);
+  const float factor = scale / total;
+  const float own_gradient = -scale * (rest / total);
   for (std::int64_t c = threadIdx.x * kCount; c < cols; c += kThreads * kCount) {
     Values values = Values::load(row + c);
 #pragma unroll
@@ -106,7 +107,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-Status cross_entropy(const Matrix& logits, const std::int32_t* targets, double d_scale,
+Status cross_entropy(const Matrix& logits, const std::int32_t* targets, const double* d_scale,
                      double* losses, cudaStream_t stream) {
   if (logits.rows == 0) return {};
   return with_activation_type(logits.dtype, [&](auto type) {
@@ -114,7 +115,7 @@ Status cross_entropy(const Matrix& logits, const std::int32_t* targets, double d
     const auto kernel = has_vectors(logits, kVector<T>) ? cross_entropy_kernel<T, kVector<T>>
                                                         : cross_entropy_kernel<T, 1>;
     kernel<<<static_cast<unsigned>(logits.rows), kThreads, 0, stream>>>(
-        view<T>(logits), targets, logits.cols, static_cast<float>(d_scale), losses);
+        view<T>(logits), targets, logits.cols, d_scale, losses);
     return cuda_status(cudaGetLastError(), "cross_entropy");
   });
 }

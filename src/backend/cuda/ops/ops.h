@@ -50,7 +50,7 @@ Status product(const Matrix& a, const Matrix& b, const Matrix& y, cudaStream_t s
 Status product_backward(const Matrix& a, const Matrix& b, const Matrix& dy, const Matrix& da,
                         const Matrix& db, const Matrix& y, cudaStream_t stream);
 
-Status cross_entropy(const Matrix& logits, const std::int32_t* targets, double d_scale,
+Status cross_entropy(const Matrix& logits, const std::int32_t* targets, const double* d_scale,
                      double* losses, cudaStream_t stream);
 
 // Products with at most kMostFewRows rows of A, bound by reading B. A row of the result has the

@@ -14,6 +14,7 @@
 #include "backend/backend.h"
 #include "backend/cuda/ops/matmul.h"
 #include "backend/cuda/ops/ops.h"
+#include "backend/cuda/runtime/graph.h"
 
 namespace tnl {
 
@@ -32,7 +33,7 @@ class CudaBackend final : public Backend {
   Result<void*> allocate_host(std::size_t bytes, const char* purpose) override;
   void free_host(void* data) override;
   Result<std::optional<MemoryUse>> memory_use() override;
-  MemoryUse own_memory(std::int64_t tokens, std::int64_t width) const override;
+  MemoryUse own_memory(std::int64_t tokens, std::int64_t width, std::int64_t layers) const override;
   Status upload(void* to, const void* from, std::size_t bytes) override;
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
@@ -75,8 +76,8 @@ class CudaBackend final : public Backend {
   void product(const Matrix& a, const Matrix& b, const Matrix& y) override;
   void product_backward(const Matrix& a, const Matrix& b, const Matrix& dy, const Matrix& da,
                         const Matrix& db, const Matrix& y = {}) override;
-  void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets, double d_scale,
-                     std::span<double> losses) override;
+  void cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
+                     const double* d_scale, std::span<double> losses) override;
   Status attention(std::span<const AttentionProblem> problems, const AttentionPlan& plan,
                    void* workspace, Stream stream) override;
   Status attention_step(const AttentionProblem& problem, const AttentionStep& step,
@@ -85,6 +86,8 @@ class CudaBackend final : public Backend {
   double sum_of_squares(std::span<const float> values) override;
 
  private:
+  class GraphRecording;
+
   CudaBackend(DeviceProperties properties, cudaStream_t stream, std::size_t free_bytes);
 
   // The stream to queue on; makes this GPU the calling thread's.
@@ -98,6 +101,7 @@ class CudaBackend final : public Backend {
   Status product_onto(MatmulForm form, double alpha, const Matrix& a, const Matrix& b, double beta,
                       const Matrix& c, const Matrix& out, cudaStream_t stream);
   cuda::FewRowsLaunch overlapping(cudaStream_t stream) const;
+  Result<cuda::Graph> capture(const std::function<Status()>& work);
   // cuBLASLt, from its first use on.
   Result<cuda::Matmul*> products();
 
@@ -111,6 +115,7 @@ class CudaBackend final : public Backend {
   std::size_t allocated_ = 0;                           // all of them
   void* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
+  std::int64_t arrangement_ = 0;  // of what recordings hold of ours: counts its changes
   void* matmul_workspace_ = nullptr;
   std::unique_ptr<cuda::Matmul> matmul_;
   void* flush_ = nullptr;    // of time(), owned

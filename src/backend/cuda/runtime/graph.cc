@@ -28,35 +28,50 @@ Result<cuda::Graph> cuda::capture_graph(const std::function<Status()>& work, cud
   return Result<Graph>(std::move(result));
 }
 
-namespace {
-
-class GraphRecording final : public Recording {
+// A graph of work on the backend's own stream, made anew where what it holds of the backend has
+// changed.
+class CudaBackend::GraphRecording final : public Recording {
  public:
-  GraphRecording(cuda::Graph graph, cudaStream_t stream, int device)
-      : graph_(std::move(graph)), stream_(stream), device_(device) {}
+  GraphRecording(CudaBackend& backend, std::function<Status()> work)
+      : backend_(backend), work_(std::move(work)) {}
+  ~GraphRecording() override {
+    if (const auto stream = backend_.enter(); stream.ok()) cudaStreamSynchronize(*stream);
+  }
+
+  Status capture() {
+    TNL_ASSIGN(graph_, backend_.capture(work_));
+    arrangement_ = backend_.arrangement_;
+    return {};
+  }
   Status run() override {
-    TNL_TRY(cuda_status(cudaSetDevice(device_), "choosing the GPU"));
-    return cuda_status(cudaGraphLaunch(graph_.get(), stream_), "launching a graph");
+    TNL_TRY(backend_.failed_);
+    TNL_ASSIGN(const cudaStream_t stream, backend_.enter());
+    if (arrangement_ != backend_.arrangement_) TNL_TRY(capture());
+    backend_.projected_ = false;
+    return cuda_status(cudaGraphLaunch(graph_.get(), stream), "launching a graph");
   }
 
  private:
+  CudaBackend& backend_;
+  std::function<Status()> work_;
   cuda::Graph graph_;
-  cudaStream_t stream_;
-  int device_;
+  std::int64_t arrangement_ = 0;
 };
 
-}  // namespace
-
-Result<std::unique_ptr<Recording>> CudaBackend::record(std::function<Status()> work) {
+Result<cuda::Graph> CudaBackend::capture(const std::function<Status()>& work) {
   TNL_TRY(failed_);
   TNL_ASSIGN(const cudaStream_t stream, enter());
   const auto whole = [&]() -> Status {
     TNL_TRY(work());
     return failed_;
   };
-  TNL_ASSIGN(cuda::Graph graph, cuda::capture_graph(whole, stream));
-  return std::unique_ptr<Recording>(
-      std::make_unique<GraphRecording>(std::move(graph), stream, properties_.gpu.index));
+  return cuda::capture_graph(whole, stream);
+}
+
+Result<std::unique_ptr<Recording>> CudaBackend::record(std::function<Status()> work) {
+  auto recording = std::make_unique<GraphRecording>(*this, std::move(work));
+  TNL_TRY(recording->capture());
+  return std::unique_ptr<Recording>(std::move(recording));
 }
 
 }  // namespace tnl

@@ -30,6 +30,7 @@ Result<void*> CudaBackend::scratch(std::size_t bytes) {
   TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
   free(std::exchange(scratch_, nullptr));
   scratch_bytes_ = 0;
+  ++arrangement_;
   TNL_ASSIGN(scratch_, allocate(bytes, "scratch of the GPU's operations"));
   scratch_bytes_ = bytes;
   return scratch_;
@@ -62,11 +63,18 @@ Result<std::string> CudaBackend::adopt_choices(std::string_view text) {
   }
   TNL_TRY(cuda_status(cudaStreamSynchronize(stream_), "work of the GPU"));
   matmul->adopt(std::move(chosen));
+  ++arrangement_;
   return std::string();
 }
 
-MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width) const {
-  constexpr std::size_t kCode = std::size_t{10} << 20;  // of ours and cuBLASLt's, as measured
+MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width,
+                                  std::int64_t layers) const {
+  // As measured: code of ours and cuBLASLt's, and the graph of a pass, about 46 launches a layer,
+  // for which the driver takes blocks.
+  constexpr std::size_t kCode = std::size_t{10} << 20, kGraphOfLayer = std::size_t{256} << 10,
+                        kBlock = std::size_t{2} << 20;
+  const std::size_t graph =
+      (static_cast<std::size_t>(layers) * kGraphOfLayer + kBlock - 1) / kBlock * kBlock;
   constexpr float kTheta = 0;
   SplitArgs split;
   split.projection.rows = tokens;
@@ -76,7 +84,7 @@ MemoryUse CudaBackend::own_memory(std::int64_t tokens, std::int64_t width) const
   const std::size_t scratch =
       std::max(cuda::embed_backward_workspace(tokens), cuda::split_backward_workspace(split));
   const std::size_t allocated = cuda::Matmul::kWorkspaceBytes + scratch;
-  return {allocated, allocated + kCode, 0};
+  return {allocated, allocated + kCode + graph, 0};
 }
 
 void CudaBackend::copy(const Matrix& from, const Matrix& to) {
@@ -227,7 +235,7 @@ void CudaBackend::product_backward(const Matrix& a, const Matrix& b, const Matri
 }
 
 void CudaBackend::cross_entropy(const Matrix& logits, std::span<const std::int32_t> targets,
-                                double d_scale, std::span<double> losses) {
+                                const double* d_scale, std::span<double> losses) {
   queue([&](cudaStream_t stream) {
     return cuda::cross_entropy(logits, targets.data(), d_scale, losses.data(), stream);
   });
