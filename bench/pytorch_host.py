@@ -20,7 +20,7 @@ import time
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-import tnl
+import tnl.ops
 from tnl import _core
 
 SMALL = (2, 256, 8, 64)

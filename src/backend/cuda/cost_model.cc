@@ -90,7 +90,8 @@ constexpr double kDriftShare = 0.9;
 constexpr std::size_t kDriftWaves = 4;
 
 double CostModel::pair_drift(double longest_run, Segments segments) {
-  return 1 + (segments == Segments::kCarry ? 0.10 : 0.05) * std::min(1.0, longest_run / 2000);
+  if (segments == Segments::kCarry) return 1 + 0.10 * std::min(1.0, longest_run / 2000);
+  return 1 + 0.05 * std::clamp((longest_run - 500) / 1500, 0.0, 1.0);
 }
 
 CostModel::CostModel(Kernel kernel, Split split, const DeviceLimits& limits, int blocks_per_item,

@@ -64,7 +64,8 @@ struct Kernels {
   void (*product)(const float* a, const float* b, std::int64_t n, float* y);
   void (*product_backward)(const float* a, const float* b, const float* dy, std::int64_t n,
                            float* da, float* db);
-  // Returns logsumexp(x) - x[target]; where d_scale is given x becomes *d_scale * (softmax - onehot).
+  // Returns logsumexp(x) - x[target]; where d_scale is given x becomes *d_scale * (softmax -
+  // onehot).
   double (*cross_entropy)(float* x, std::int64_t n, std::int64_t target, const double* d_scale);
 
   // y = scale * x, widened from f32, bf16 or f16.
