@@ -53,16 +53,9 @@ TEST_F(FailingGpuTest, ADriverErrorEndsTheRunAndLeavesTheLastCheckpoint) {
   EXPECT_GT(resumed, 2);
 }
 
-// Documents much longer than a sequence: most passes have one outline, and are replayed.
 TEST_F(FailingGpuTest, ReplayedPassesAreTheRunWithoutThem) {
-  std::string text;
-  for (std::uint64_t seed = 0; seed < 6; ++seed) {
-    std::string words = test::tiny_text(150, seed);
-    std::erase_if(words, [](char letter) { return letter == '<' || letter == '>'; });
-    text += words + "\n<>\n";
-  }
   const auto make_run = [&](Device device) {
-    auto tiny = std::make_unique<TinyRun>(text, 0.4);
+    auto tiny = std::make_unique<TinyRun>(test::long_documents(6), 0.4);
     tiny->config.accumulate = 3;
     tiny->config.eval_tokens = 200;
     tiny->device = std::move(device);

@@ -42,9 +42,9 @@ TEST_P(GpuTrain, FollowsTheCpu) {
   EXPECT_LT(gpu.back().loss, gpu.front().loss - 0.5);
 }
 
-TEST_P(GpuTrain, ResumedItRepeatsTheRunThatWasNotStopped) {
-  TinyRun tiny;
-  tiny.device = *gpu_;
+void expect_the_bits_after_a_stop(const Device& device, const std::string& text, double held_out) {
+  TinyRun tiny(text, held_out);
+  tiny.device = device;
   ASSERT_TRUE(take(tiny.start("whole")).finished);
   take(tiny.start("parts", [](const TrainProgress& p) { return p.step < 2; }));
   for (const std::int64_t stop : {4, 6}) {
@@ -55,6 +55,15 @@ TEST_P(GpuTrain, ResumedItRepeatsTheRunThatWasNotStopped) {
   EXPECT_EQ(test::file_bytes(tiny.run("parts") / moments),
             test::file_bytes(tiny.run("whole") / moments));
   expect_same_metrics(tiny.metrics("whole"), tiny.metrics("parts"));
+}
+
+TEST_P(GpuTrain, ResumedItRepeatsTheRunThatWasNotStopped) {
+  expect_the_bits_after_a_stop(*gpu_, test::tiny_text(120, 7), 0.2);
+}
+
+// The passes after a stop are recorded later than in the run without it.
+TEST_P(GpuTrain, ResumedItRepeatsReplayedPasses) {
+  expect_the_bits_after_a_stop(*gpu_, test::long_documents(6), 0.4);
 }
 
 // A process that comes later, whose heuristic would choose otherwise: the checkpoint's choice

@@ -35,6 +35,17 @@ inline std::string tiny_text(int documents, std::uint64_t seed) {
   return text;
 }
 
+// Documents much longer than a sequence: most batches have one outline.
+inline std::string long_documents(int documents) {
+  std::string text;
+  for (int i = 0; i < documents; ++i) {
+    std::string words = tiny_text(150, static_cast<std::uint64_t>(i));
+    std::erase_if(words, [](char letter) { return letter == '<' || letter == '>'; });
+    text += words + "\n<>\n";
+  }
+  return text;
+}
+
 struct TinyRun {
   TemporaryDirectory directory;
   Device device = take(Device::open("cpu", {.threads = 2, .cpu_target = ""}));
