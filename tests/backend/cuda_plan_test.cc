@@ -167,7 +167,7 @@ void expect_fits(const Call& call, const LaunchPlan& launch, const DeviceLimits&
     ASSERT_LT(kTile * (launch.value_tiles - shape.workers), p.value_dim);
   }
   ASSERT_EQ(launch.value_tiles * launch.turns, launch.blocks_per_item * shape.workers);
-  ASSERT_GT(launch.estimated_seconds, 0);
+  if (!launch.main.empty()) ASSERT_GT(launch.estimated_seconds, 0);
 }
 
 void expect_good(const Shape& s, const PlanOptions& options = {}) {
@@ -189,7 +189,7 @@ void expect_good(const Shape& s, const PlanOptions& options = {}) {
 
 TEST(CudaPlan, CoversEachTokenOnce) {
   for (auto [K, V] : {std::pair{64, 64}, {128, 128}, {256, 128}, {96, 72}, {16, 256}}) {
-    for (std::int64_t B : {1, 3, 16}) {
+    for (std::int64_t B : {0, 1, 3, 16}) {
       for (int H : {1, 4, 16, 20}) {
         for (std::int64_t T : {0, 1, 64, 333, 2048, 8192, 100001}) {
           for (double slopes : {1.0, 0.1, 0.0}) {

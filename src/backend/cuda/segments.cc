@@ -259,7 +259,7 @@ Status choose_segments(std::span<const AttentionProblem> problems, const DeviceL
 
   LaunchPlan best = empty;
   const auto consider = [&](LaunchPlan candidate) {
-    if (candidate.turns > 1 && candidate.calls.size() > 1) {
+    if (candidate.turns > 1 && candidate.calls.size() > 1 && !candidate.main.empty()) {
       const auto by_tokens = [](const WorkItem& a, const WorkItem& b) {
         return a.tokens < b.tokens;
       };
