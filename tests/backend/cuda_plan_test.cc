@@ -167,7 +167,9 @@ void expect_fits(const Call& call, const LaunchPlan& launch, const DeviceLimits&
     ASSERT_LT(kTile * (launch.value_tiles - shape.workers), p.value_dim);
   }
   ASSERT_EQ(launch.value_tiles * launch.turns, launch.blocks_per_item * shape.workers);
-  if (!launch.main.empty()) ASSERT_GT(launch.estimated_seconds, 0);
+  if (!launch.main.empty()) {
+    ASSERT_GT(launch.estimated_seconds, 0);
+  }
 }
 
 void expect_good(const Shape& s, const PlanOptions& options = {}) {
