@@ -88,6 +88,7 @@ def main():
     os.environ["PYTHONUNBUFFERED"] = "1"
     print("with tnl's operator:", flush=True)
     ours = run([sys.executable, "-c", EXCHANGED, *script])
+    write(options.markdown, options.script, options.arguments, {}, ours)
     if options.shapes:
         compile_kernels(options.shapes)
     print("with fla's operator:", flush=True)

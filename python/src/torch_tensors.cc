@@ -377,6 +377,7 @@ TorchTensor read_contiguous(const char* name, nb::handle tensor) {
 
 TorchTensor new_like(const TorchTensor& like) {
   const Torch& t = torch();
+  if (is_contiguous(like.view)) return read("", call(t.empty_like, {like.object.ptr()}));
   return read(
       "", call(t.empty_like, {like.object.ptr(), t.contiguous_format.ptr()}, t.names_empty_like));
 }
@@ -404,9 +405,8 @@ std::pair<nb::object, std::uintptr_t> new_bytes(std::int64_t count, Place place)
   PyObject* arguments[] = {there.ptr(), size.ptr()};
   PyObject* bytes = PyObject_VectorcallMethod(torch().new_empty.ptr(), arguments, 2, nullptr);
   if (bytes == nullptr) throw nb::python_error();
-  nb::object memory = nb::steal(bytes);
-  const auto address = nb::cast<std::uintptr_t>(call_method(torch().data_ptr, memory));
-  return {std::move(memory), address};
+  TorchTensor memory = read("", nb::steal(bytes));
+  return {std::move(memory.object), reinterpret_cast<std::uintptr_t>(memory.view.data)};
 }
 
 std::vector<float> read_decay(nb::handle log_decay) {
