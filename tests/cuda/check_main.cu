@@ -97,6 +97,7 @@ int main(int argc, char** argv) {
       cases(small, older ? std::span<const Sweep>(kOlderShapes) : std::span<const Sweep>(kShapes));
   for (const Case& c : all) {
     if (c.name.find(filter) == std::string::npos) continue;
+    if (older && c.options.kernel == "chunk128") continue;  // Hopper's own
     ++count;
     failed += !run(c, limits, count % 3 == 0 && !small);
   }
