@@ -23,8 +23,8 @@ MAMBA_CHUNK = 256
 
 
 @functools.cache
-def first_layer_slopes(heads):
-    return torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)], device="cuda")
+def first_layer_slopes(heads, device="cuda"):
+    return torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)], device=device)
 
 
 def package(checkout, *names):

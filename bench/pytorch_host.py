@@ -17,6 +17,7 @@ import argparse
 import statistics
 import time
 
+import peer_operators
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -46,10 +47,6 @@ def microseconds(call, calls=200, rounds=15):
         times.append((time.perf_counter() - begin) / calls * 1e6)
     finished()
     return min(times)
-
-
-def slopes(heads):
-    return torch.tensor([2 ** (-8 * (h + 1) / heads) for h in range(heads)])
 
 
 class Nothing(torch.autograd.Function):
@@ -93,7 +90,7 @@ class Bench:
         torch.manual_seed(0)
         self.inputs = [torch.randn(*shape, device=device, dtype=dtype) for _ in range(4)]
         self.leaves = [x.clone().requires_grad_() for x in self.inputs[:3]]
-        self.decay = -slopes(shape[2])
+        self.decay = -peer_operators.first_layer_slopes(shape[2], "cpu")
         self.settings = _core.AttentionSettings(self.decay, 1.0, None, False)
         # Softmax attention takes [B, H, T, D]; the numbers are the same.
         self.by_head = [x.transpose(1, 2).contiguous() for x in self.inputs]
@@ -145,12 +142,7 @@ class Bench:
         stamps, bare = [], []
         settings = self.settings
 
-        class Stamped(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx, q, k, v):
-                ctx.save_for_backward(q, k, v)
-                return torch.empty_like(v)
-
+        class Stamped(Nothing):
             @staticmethod
             def backward(ctx, d_o):
                 q, k, v = ctx.saved_tensors
@@ -159,7 +151,7 @@ class Bench:
                 stamps.append((begin, time.perf_counter()))
                 return gradients[:3]
 
-        class Bare(Stamped):
+        class Bare(Nothing):
             @staticmethod
             def backward(ctx, d_o):
                 q, k, v = ctx.saved_tensors

@@ -1,6 +1,8 @@
 // The gradient of the summed loss, layer by layer from the head down. d_stream holds the gradient
 // of the residual stream throughout; norms, gates and products are computed again from what the
 // forward pass kept.
+#include <utility>
+
 #include <fmt/format.h>
 
 #include "core/check.h"
@@ -25,14 +27,15 @@ Result<LossSum> Execution::loss_and_gradients(const TokenBatch& batch, double lo
 
 Status Execution::Impl::forward_backward(const TokenBatch& batch, const StateLinks& links,
                                          Gradients& gradients) {
-  const auto work = [this, data = gradients.data()] { return queue_forward_backward(data); };
-  if (limits.replay) {
-    TNL_TRY(passes.run(backend, pass_key(batch, links, gradients.data()), work));
-  } else {
-    TNL_TRY(work());
-  }
+  TNL_TRY(run_pass(passes, pass_key(batch, links, gradients.data()),
+                   [this, data = gradients.data()] { return queue_forward_backward(data); }));
   advance(batch, links);
   return {};
+}
+
+Status Execution::Impl::run_pass(Replay<PassKey>& recorded, PassKey key,
+                                 std::function<Status()> work) {
+  return limits.replay ? recorded.run(backend, std::move(key), std::move(work)) : work();
 }
 
 PassKey Execution::Impl::pass_key(const TokenBatch& batch, const StateLinks& links,

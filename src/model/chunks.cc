@@ -95,13 +95,9 @@ Status Execution::Impl::forward_chunk(const Chunk& chunk, const TokenBatch& batc
   if (chunk.continues) TNL_TRY(carry->state.copy_to(carry->record.data()));
   const StateLinks links{.first = chunk.continues ? &carry->state : nullptr, .last = &carry->state};
   TNL_TRY(begin(batch, links, /*need_targets=*/true));
-  if (limits.replay) {
-    TNL_TRY(forward_passes.run(backend, pass_key(batch, links, nullptr),
-                               [this] { return queue_layers(); }));
-    advance(batch, links);
-  } else {
-    TNL_TRY(run_layers(batch, links));
-  }
+  TNL_TRY(
+      run_pass(forward_passes, pass_key(batch, links, nullptr), [this] { return queue_layers(); }));
+  advance(batch, links);
   return chunk.continues ? carry->starts.push(carry->record.data()) : Status();
 }
 

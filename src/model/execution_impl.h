@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -142,6 +143,7 @@ struct Execution::Impl {
   Status forward_backward(const TokenBatch& batch, const StateLinks& links, Gradients& gradients);
   Status queue_forward_backward(void* gradients);
   PassKey pass_key(const TokenBatch& batch, const StateLinks& links, const void* gradients) const;
+  Status run_pass(Replay<PassKey>& recorded, PassKey key, std::function<Status()> work);
   // The losses of the pass, once it is done.
   Result<LossSum> fetch_loss(const TokenBatch& batch);
   Status backward(const ModelWeights& gradients);
