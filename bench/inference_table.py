@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes docs/benchmarks/inference_h100.md from what `tnl bench inference --json` printed.
+"""Writes docs/benchmarks/inference_*.md from what `tnl bench inference --json` printed.
 
-    inference_table.py RESULT.json... --date YYYY-MM-DD [--notes FILE] > docs/benchmarks/inference_h100.md
+    inference_table.py RESULT.json... --date YYYY-MM-DD [--notes FILE] > docs/benchmarks/inference_h200.md
 """
 import argparse
 import json
@@ -51,7 +51,8 @@ def main():
     parser.add_argument("--notes", type=pathlib.Path, help="Markdown to put behind the tables")
     options = parser.parse_args()
     results = [json.loads(path.read_text()) for path in options.results]
-    print("# Inference on one H100\n")
+    name = results[0]["device"].removeprefix("NVIDIA ").split()[0]
+    print(f"# Inference on one {name}\n")
     print(f"{results[0]['device']}, {options.date}. Random models in bf16, written by "
           "`bench/inference_table.py` from\n\n"
           "    tnl bench inference --device cuda --preset 1b --untied --no-lrpe --prompt 131072 "
