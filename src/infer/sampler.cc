@@ -1,6 +1,7 @@
 #include "infer/sampler.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "core/try.h"
+#include "infer/logit_scan.h"
 
 namespace tnl {
 namespace {
@@ -51,91 +53,107 @@ void Sampler::accept(std::int32_t id) {
   while (static_cast<std::int64_t>(window_.size()) > options_.penalty_window) window_.pop_front();
 }
 
-Result<std::int32_t> Sampler::sample(std::span<const float> logits) {
-  TNL_TRY(check(logits));
-  const bool penalised = options_.repetition_penalty != 1;
-  std::vector<std::int32_t> seen;
-  if (penalised) {
-    seen.assign(window_.begin(), window_.end());
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+Result<std::int32_t> Sampler::sample(std::span<const float> raw) {
+  if (raw.empty()) return invalid_argument("there are no logits to sample from");
+  TNL_ASSIGN(float top, largest(raw));
+  const std::span<const float> logits = penalise(raw);
+  if (logits.data() != raw.data()) top = scan_logits(logits).top;
+  if (options_.temperature == 0) {
+    return static_cast<std::int32_t>(std::ranges::find(logits, top) - logits.begin());
   }
-  const auto count = static_cast<std::int64_t>(logits.size());
-  const std::int64_t limit = options_.temperature == 0                      ? 1
-                             : options_.top_k > 0 && options_.top_k < count ? options_.top_k
-                                                                            : count;
-  if (limit < count) {
-    read_likeliest(logits, seen, static_cast<std::size_t>(limit));
-  } else {
-    read_all(logits, seen);
+  const bool filtered = options_.top_p < 1 || options_.min_p > 0;
+  if (options_.top_k > 0 && options_.top_k < static_cast<std::int64_t>(logits.size())) {
+    keep_likeliest(logits, static_cast<std::size_t>(options_.top_k));
+    if (filtered) filter(candidate_weight());
+    return draw_candidate();
   }
-  if (options_.temperature == 0) return candidates_.front().id;
-  if (options_.top_p < 1 || options_.min_p > 0) filter();
-  return draw();
+  if (!filtered) return draw_from_all(logits, top);
+  filter(keep_above_filters(logits, top));
+  return draw_candidate();
 }
 
-Status Sampler::check(std::span<const float> logits) const {
-  if (logits.empty()) return invalid_argument("there are no logits to sample from");
-  bool broken = false, finite = false;  // without a branch: a vocabulary is large
-  for (const float logit : logits) {
-    broken |= !(logit < HUGE_VALF);
-    finite |= logit > -HUGE_VALF;
-  }
-  for (std::size_t i = 0; broken && i < logits.size(); ++i) {
+Result<float> Sampler::largest(std::span<const float> logits) const {
+  const LogitRange range = scan_logits(logits);
+  for (std::size_t i = 0; range.broken && i < logits.size(); ++i) {
     if (logits[i] < HUGE_VALF) continue;
     return invalid_argument(fmt::format(
         "the logit of id {} is {}: the model's parameters or its input are broken", i, logits[i]));
   }
-  if (!finite) return invalid_argument("all logits are -infinity: there is no token to draw");
-  return {};
-}
-
-double Sampler::penalise(double logit) const {
-  return logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
-}
-
-void Sampler::read_all(std::span<const float> logits, std::span<const std::int32_t> seen) {
-  candidates_.resize(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    candidates_[i] = {logits[i], static_cast<std::int32_t>(i)};
+  if (range.all_excluded) {
+    return invalid_argument("all logits are -infinity: there is no token to draw");
   }
-  for (const std::int32_t id : seen) {
+  return range.top;
+}
+
+std::span<const float> Sampler::penalise(std::span<const float> logits) {
+  if (options_.repetition_penalty == 1 || window_.empty()) return logits;
+  penalised_.assign(logits.begin(), logits.end());
+  const double penalty = options_.repetition_penalty;
+  for (const std::int32_t id : window_) {
     if (id < 0 || id >= static_cast<std::int64_t>(logits.size())) continue;  // cannot be drawn
-    candidates_[id].logit = penalise(logits[id]);
+    const double logit = logits[id];  // once, however often it occurs
+    if (logit == -HUGE_VAL) continue;
+    penalised_[id] = static_cast<float>(
+        std::clamp<double>(logit > 0 ? logit / penalty : logit * penalty, -FLT_MAX, FLT_MAX));
   }
+  return penalised_;
 }
 
 // One look at every logit, against the least likely of a heap: hardly any of a large vocabulary
-// gets into it.
-void Sampler::read_likeliest(std::span<const float> logits, std::span<const std::int32_t> seen,
-                             std::size_t count) {
+// gets into it, and most blocks of it have none that could.
+void Sampler::keep_likeliest(std::span<const float> logits, std::size_t count) {
+  constexpr std::size_t kBlock = 64;
   const auto above = [](const Candidate& a, const Candidate& b) { return less_likely(b, a); };
   candidates_.clear();
-  const auto offer = [&](const Candidate& candidate) {
-    if (candidates_.size() == count) {
-      if (!less_likely(candidates_.front(), candidate)) return;
-      std::pop_heap(candidates_.begin(), candidates_.end(), above);
-      candidates_.pop_back();
+  for (std::size_t first = 0; first < logits.size(); first += kBlock) {
+    const std::span<const float> block =
+        logits.subspan(first, std::min(kBlock, logits.size() - first));
+    const bool full = candidates_.size() == count;
+    if (full && !any_above(block, static_cast<float>(candidates_.front().logit))) continue;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      const Candidate candidate{block[i], static_cast<std::int32_t>(first + i)};
+      if (candidates_.size() == count) {
+        if (!less_likely(candidates_.front(), candidate)) continue;
+        std::pop_heap(candidates_.begin(), candidates_.end(), above);
+        candidates_.pop_back();
+      }
+      candidates_.push_back(candidate);
+      std::push_heap(candidates_.begin(), candidates_.end(), above);
     }
-    candidates_.push_back(candidate);
-    std::push_heap(candidates_.begin(), candidates_.end(), above);
-  };
-  const auto size = static_cast<std::int64_t>(logits.size());
-  std::int64_t next = 0;  // first id that has not been looked at
-  const auto offer_up_to = [&](std::int64_t end) {
-    for (; next < end; ++next) {
-      const float logit = logits[static_cast<std::size_t>(next)];
-      if (candidates_.size() == count && logit < candidates_.front().logit) continue;
-      offer({logit, static_cast<std::int32_t>(next)});
-    }
-  };
-  for (const std::int32_t id : seen) {
-    if (id < 0 || id >= size) continue;  // cannot be drawn
-    offer_up_to(id);
-    offer({penalise(logits[static_cast<std::size_t>(id)]), id});
-    next = id + 1;
   }
-  offer_up_to(size);
+}
+
+double Sampler::keep_above_filters(std::span<const float> logits, float top) {
+  weights_.resize(logits.size());
+  const double total = softmax_weights(logits, top, 1, weights_);
+  // The weights are rounded: what lies at a boundary stays, filter() decides.
+  constexpr double kSlack = 1e-5;
+  double least = options_.min_p * (1 - kSlack);
+  if (options_.top_p < 1) {
+    // From which power of e^-1 on the likeliest reach top-p, their order unknown.
+    for (double cut = 2; cut < 64; cut *= 2) {
+      const double weight = std::exp(-cut);
+      if (weight <= least) break;
+      if (sum_from(weights_, static_cast<float>(weight)) < options_.top_p * total * (1 + kSlack)) {
+        continue;
+      }
+      least = weight;
+      break;
+    }
+  }
+  candidates_.clear();
+  const auto bound = static_cast<float>(least);
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (weights_[i] >= bound) candidates_.push_back({logits[i], static_cast<std::int32_t>(i)});
+  }
+  return total;
+}
+
+double Sampler::candidate_weight() const {
+  double top = -HUGE_VAL, total = 0;
+  for (const Candidate& candidate : candidates_) top = std::max(top, candidate.logit);
+  for (const Candidate& candidate : candidates_) total += std::exp(candidate.logit - top);
+  return total;
 }
 
 // Of equals the one with the higher id is the less likely.
@@ -145,11 +163,9 @@ bool Sampler::less_likely(const Candidate& a, const Candidate& b) {
 
 // Takes candidates from a heap, likeliest first, until a filter says stop: what is kept gets
 // sorted, the rest does not.
-void Sampler::filter() {
+void Sampler::filter(double total) {
   std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
   const double top = candidates_.front().logit;
-  double total = 0;
-  for (const Candidate& candidate : candidates_) total += std::exp(candidate.logit - top);
 
   // top-p: stops once what is taken reaches top_p of the whole; the token that reaches it stays.
   // min-p: stops before the first token under the bar. Both keep a head of the sorted list, and the
@@ -167,7 +183,7 @@ void Sampler::filter() {
   std::reverse(candidates_.begin(), candidates_.end());
 }
 
-std::int32_t Sampler::draw() {
+std::int32_t Sampler::draw_candidate() {
   double top = -HUGE_VAL;
   for (const Candidate& candidate : candidates_) top = std::max(top, candidate.logit);
   // From here `logit` is the weight: 1 for the likeliest, so that their sum is never 0.
@@ -185,6 +201,35 @@ std::int32_t Sampler::draw() {
     if (left < 0) break;
   }
   return last;
+}
+
+// Block after block, then one by one, in the order of the ids.
+std::int32_t Sampler::draw_from_all(std::span<const float> logits, float top) {
+  constexpr std::size_t kBlock = 1024;
+  weights_.resize(logits.size());
+  const std::span<const float> weights = weights_;
+  double left = rng_.uniform() * softmax_weights(logits, top, options_.temperature, weights_);
+  const auto block = [&](std::size_t first) {
+    return weights.subspan(first, std::min(kBlock, weights.size() - first));
+  };
+  std::size_t last = weights.size();  // what is drawn where rounding leaves nothing behind it
+  for (std::size_t first = 0; first < weights.size(); first += kBlock) {
+    const double whole = sum(block(first));
+    if (whole <= 0) continue;
+    const bool here = left < whole;
+    if (!here) left -= whole;
+    last = first;
+    if (here) break;
+  }
+  const std::span<const float> found = block(last);
+  std::size_t drawn = 0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (found[i] <= 0) continue;
+    drawn = i;
+    left -= found[i];
+    if (left < 0) break;
+  }
+  return static_cast<std::int32_t>(last + drawn);
 }
 
 Sampler::State Sampler::state() const {

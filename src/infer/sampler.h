@@ -40,21 +40,25 @@ class Sampler {
   };
   explicit Sampler(const SamplerOptions& options) : options_(options), rng_(options.seed) {}
 
-  Status check(std::span<const float> logits) const;
-  double penalise(double logit) const;
-  // Into candidates_, with the penalty for what was seen: all of them, or the `count` likeliest in
-  // any order.
-  void read_all(std::span<const float> logits, std::span<const std::int32_t> seen);
-  void read_likeliest(std::span<const float> logits, std::span<const std::int32_t> seen,
-                      std::size_t count);
+  Result<float> largest(std::span<const float> logits) const;  // of a distribution
+  // Of the logits, with the penalty for what was seen: in penalised_ where there is one.
+  std::span<const float> penalise(std::span<const float> logits);
+  // Into candidates_: the `count` likeliest in any order.
+  void keep_likeliest(std::span<const float> logits, std::size_t count);
+  // Into candidates_: all that top-p and min-p may keep. Returns the weight of the whole
+  // vocabulary.
+  double keep_above_filters(std::span<const float> logits, float top);
+  double candidate_weight() const;
   static bool less_likely(const Candidate& a, const Candidate& b);
-  void filter();
-  std::int32_t draw();
+  void filter(double total);
+  std::int32_t draw_candidate();
+  std::int32_t draw_from_all(std::span<const float> logits, float top);
 
   SamplerOptions options_;
   Rng rng_;
   std::deque<std::int32_t> window_;
   std::vector<Candidate> candidates_;  // what the steps so far have kept
+  std::vector<float> penalised_, weights_;
 };
 
 }  // namespace tnl

@@ -136,7 +136,7 @@ TEST(Sampler, PenaltyForgetsWhatLeftTheWindow) {
   EXPECT_EQ(sampler.state().window, (std::vector<std::int32_t>{1, 1}));
 }
 
-// Every filter by sorting everything, then the same draw.
+// Every filter by sorting everything, then the same draw; where nothing is left out, by id.
 std::int32_t reference(const SamplerOptions& options, const std::vector<float>& logits, double u) {
   std::vector<std::pair<double, std::int32_t>> kept;
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -144,6 +144,7 @@ std::int32_t reference(const SamplerOptions& options, const std::vector<float>& 
   }
   const auto by_id = kept;
   std::sort(kept.begin(), kept.end());
+  const double top = kept[0].first;
   if (options.top_k > 0 && options.top_k < static_cast<std::int64_t>(kept.size())) {
     kept.resize(options.top_k);
   }
@@ -163,8 +164,8 @@ std::int32_t reference(const SamplerOptions& options, const std::vector<float>& 
   }
   while (std::exp(kept[0].first - kept.back().first) < options.min_p) kept.pop_back();
   double left = u * sum(options.temperature);
-  for (const auto& entry : kept) {
-    left -= std::exp((kept[0].first - entry.first) / options.temperature);
+  for (const auto& entry : options.top_p == 1 && options.min_p == 0 ? by_id : kept) {
+    left -= std::exp((top - entry.first) / options.temperature);
     if (left < 0) return entry.second;
   }
   return kept.back().second;
@@ -172,19 +173,37 @@ std::int32_t reference(const SamplerOptions& options, const std::vector<float>& 
 
 TEST(Sampler, EqualsSortingEverything) {
   Rng rng(19);
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < 400; ++round) {
     SamplerOptions options;
     options.temperature = 0.2 + 2 * rng.uniform();
     options.top_k = round % 3 == 0 ? 0 : 1 + static_cast<std::int64_t>(rng.below(400));
-    options.top_p = 0.05 + 0.94 * rng.uniform();
+    options.top_p = round % 7 == 0 ? 1 : 0.05 + 0.94 * rng.uniform();
     options.min_p = round % 2 == 0 ? 0 : 0.3 * rng.uniform();
+    if (options.top_p == 1 && options.min_p == 0) options.top_k = 0;
     options.seed = rng.next();
-    std::vector<float> logits(300);
+    std::vector<float> logits(round % 5 == 0 ? 5003 : 1 + rng.below(300));
     for (float& logit : logits) logit = static_cast<float>(std::round(8 * rng.normal()) / 4);
     Sampler sampler = make(options);
     Rng same(options.seed);
     for (int i = 0; i < 10; ++i) {
       EXPECT_EQ(*sampler.sample(logits), reference(options, logits, same.uniform()));
+    }
+  }
+}
+
+// The likeliest token of a large vocabulary wherever it is, and the same with a filter that keeps
+// it alone.
+TEST(Sampler, FindsTheLikeliestAnywhere) {
+  for (const std::size_t size : {1u, 15u, 16u, 63u, 64u, 65u, 1029u}) {
+    for (std::size_t at = 0; at < size; at += 1 + size / 40) {
+      std::vector<float> logits(size, -3.5F);
+      logits[at] = -3;
+      for (const SamplerOptions& options :
+           {SamplerOptions{.temperature = 0}, SamplerOptions{.top_k = 1},
+            SamplerOptions{.top_p = 1e-9}, SamplerOptions{.min_p = 0.99},
+            SamplerOptions{.temperature = 1e-3}}) {
+        EXPECT_EQ(*make(options).sample(logits), static_cast<std::int32_t>(at)) << size;
+      }
     }
   }
 }
