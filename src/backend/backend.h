@@ -155,6 +155,11 @@ class Backend {
   virtual Status queue_upload(void* to, const void* from, std::size_t bytes) {
     return upload(to, from, bytes);
   }
+  // download() into memory of allocate_host(), behind what is queued on the device's own stream:
+  // there once finish() returns.
+  virtual Status queue_download(void* to, const void* from, std::size_t bytes) {
+    return download(to, from, bytes);
+  }
   virtual Status synchronize() = 0;
   // Until all that is queued on the device's own stream is done.
   virtual Status finish() { return synchronize(); }
@@ -169,8 +174,8 @@ class Backend {
 
   // Keeps what `work` queues on the device's own stream: on a GPU as one graph, which costs the
   // host one launch. `work` has run once before, so that nothing is left to allocate, and neither
-  // waits nor copies to or from the host. Memory it uses must outlive the recording. run() may call
-  // `work` again, where the backend's own memory has moved since.
+  // waits nor copies to or from the host but by queue_download(). Memory it uses must outlive the
+  // recording. run() may call `work` again, where the backend's own memory has moved since.
   virtual Result<std::unique_ptr<Recording>> record(std::function<Status()> work);
 
   // What was chosen at run time and decides the bits of results, as text; "" where nothing is.

@@ -111,9 +111,10 @@ struct Execution::Impl {
   // forward() where every sequence has one token.
   Status step(const TokenBatch& batch, const StateLinks& links, std::span<float> logits);
   Status queue_step(bool with_logits);
-  static constexpr std::int64_t kDirectRows = 4;
-  Status prepare_host_logits();  // makes `host_logits` where there is a GPU
-  Matrix step_logits() const;    // where queue_step() puts them
+  Status prepare_host_logits();        // makes `host_logits` where there is a GPU
+  Matrix step_logits_of_host() const;  // where queue_step() leaves them there
+  // As fp32, by all threads.
+  void widen(const Matrix& block, std::span<float> to) const;
   // A block of logits, once it is computed.
   Status fetch(const Matrix& block, std::span<float> to);
   Status token_mixer(std::int64_t layer);
@@ -191,7 +192,7 @@ struct Execution::Impl {
   Replay<StepKey> steps;
   Replay<PassKey> passes, forward_passes;
   std::vector<std::byte> fetched;             // logits as a GPU has them
-  std::optional<TransferBuffer> host_logits;  // up to kDirectRows, written by a GPU
+  std::optional<TransferBuffer> host_logits;  // of a step, likewise
 
   std::optional<ChunkCarry> carry;
 };

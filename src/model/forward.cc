@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include "core/check.h"
-#include "core/convert.h"
 #include "core/try.h"
 #include "model/execution_impl.h"
 
@@ -145,7 +144,7 @@ Result<const AttentionPlan*> Execution::Impl::forward_plan(std::int64_t layer,
     const AttentionPlanOptions options{.batch_invariant = !limits.training &&
                                                           tokens <= backend.most_invariant_rows()};
     TNL_ASSIGN(AttentionPlan plan,
-               plan_attention(attention_args(layer, call), backend.properties()));
+               plan_attention(attention_args(layer, call), backend.properties(), options));
     TNL_TRY(reserve_workspace(plan.workspace_bytes));
     call.plans.push_back(std::move(plan));
   }
@@ -295,95 +294,6 @@ Result<Execution> Execution::create(const Model& model, const Limits& limits) {
 
 std::size_t Execution::activation_bytes() const {
   return impl_->a.plan.bytes();
-}
-
-Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<float> logits,
-                          bool all_logits) {
-  Impl& self = *impl_;
-  const StateLinks links{.all = state};
-  TNL_TRY(self.begin(batch, links, /*need_targets=*/false));
-  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
-  const std::int64_t wanted = all_logits ? self.tokens : sequences;
-  const std::int64_t vocab_size = self.config().vocab_size;
-  if (!logits.empty() && static_cast<std::int64_t>(logits.size()) != wanted * vocab_size) {
-    return invalid_argument(fmt::format("logits: found room for {}, expected {} rows of {}",
-                                        logits.size(), wanted, vocab_size));
-  }
-  if (self.one_token_each && self.tokens <= self.a.logits.rows) {
-    return self.step(batch, links, logits);
-  }
-  TNL_TRY(self.run_layers(batch, links));
-  if (logits.empty()) return {};
-  Matrix picked = self.rows(self.a.output);
-  if (!all_logits) {
-    picked = self.a.last.row_block(0, sequences);
-    for (std::int64_t n = 0; n < sequences; ++n) {
-      const std::int64_t end = batch.cu_seqlens[n + 1];
-      if (end == batch.cu_seqlens[n]) {
-        return invalid_argument(
-            fmt::format("batch: sequence {}: found no token, expected one to predict from", n));
-      }
-      self.backend.copy(self.a.output.row_block(end - 1, 1), picked.row_block(n, 1));
-    }
-  }
-  const Matrix normed = all_logits ? self.rows(self.a.normed) : picked;
-  self.backend.srmsnorm(picked, self.config().norm_eps, normed);
-  return self.for_logits(normed, [&](std::int64_t first, const Matrix& block) -> Status {
-    return self.fetch(block, logits.subspan(static_cast<std::size_t>(first * vocab_size)));
-  });
-}
-
-// One token of each text is the same work every time.
-Status Execution::Impl::step(const TokenBatch& batch, const StateLinks& links,
-                             std::span<float> logits) {
-  const StepKey key{links.all->layer(0).data, tokens, !logits.empty(), !batch.mask.empty()};
-  TNL_TRY(prepare_host_logits());
-  TNL_TRY(steps.run(backend, key,
-                    [this, with_logits = !logits.empty()] { return queue_step(with_logits); }));
-  advance(batch, links);
-  if (logits.empty()) return {};
-  const Matrix found = step_logits();
-  if (found.data == a.logits.data) return fetch(found, logits);
-  TNL_TRY(backend.finish());
-  convert(found.data, found.dtype, logits.data(), DType::kF32, found.rows * found.cols);
-  return {};
-}
-
-Status Execution::Impl::prepare_host_logits() {
-  if (model.device().properties().kind != DeviceKind::kCuda || host_logits.has_value()) return {};
-  const auto bytes =
-      static_cast<std::size_t>(kDirectRows * a.logits.cols * dtype_size(a.logits.dtype));
-  TNL_ASSIGN(host_logits, TransferBuffer::allocate(backend, bytes, "logits"));
-  return {};
-}
-
-// Few rows go to the host while the head is computed, over a bus that is otherwise idle.
-Matrix Execution::Impl::step_logits() const {
-  const bool direct = host_logits.has_value() && tokens <= kDirectRows;
-  return direct ? Matrix::contiguous(host_logits->data(), a.logits.dtype, tokens, a.logits.cols)
-                : a.logits.row_block(0, tokens);
-}
-
-Status Execution::Impl::queue_step(bool with_logits) {
-  TNL_TRY(queue_layers());
-  if (with_logits) {
-    backend.norm_matmul(rows(a.output), config().norm_eps, rows(a.normed),
-                        model.impl().weights.head, step_logits());
-  }
-  return {};
-}
-
-Status Execution::Impl::fetch(const Matrix& block, std::span<float> to) {
-  const std::int64_t count = block.rows * block.cols;
-  if (model.device().properties().kind != DeviceKind::kCuda) {
-    convert(block.data, block.dtype, to.data(), DType::kF32, count);
-    return {};
-  }
-  // Kept: memory that a system hands out anew for every token costs more than the copy.
-  fetched.resize(static_cast<std::size_t>(count * dtype_size(block.dtype)));
-  TNL_TRY(backend.download(fetched.data(), block.data, fetched.size()));
-  convert(fetched.data(), block.dtype, to.data(), DType::kF32, count);
-  return {};
 }
 
 Status Execution::losses(const TokenBatch& batch, ModelState* state, std::span<double> losses) {

@@ -168,6 +168,14 @@ Status CudaBackend::queue_upload(void* to, const void* from, std::size_t bytes) 
                      "copying to the GPU");
 }
 
+Status CudaBackend::queue_download(void* to, const void* from, std::size_t bytes) {
+  TNL_TRY(failed_);
+  if (bytes == 0) return {};
+  TNL_ASSIGN(const cudaStream_t stream, enter());
+  return cuda_status(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream),
+                     "copying from the GPU");
+}
+
 Status CudaBackend::finish() {
   TNL_TRY(failed_);
   TNL_ASSIGN(const cudaStream_t stream, enter());

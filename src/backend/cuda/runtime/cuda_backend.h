@@ -37,6 +37,7 @@ class CudaBackend final : public Backend {
   Status upload(void* to, const void* from, std::size_t bytes) override;
   Status download(void* to, const void* from, std::size_t bytes) override;
   Status queue_upload(void* to, const void* from, std::size_t bytes) override;
+  Status queue_download(void* to, const void* from, std::size_t bytes) override;
   Status synchronize() override;
   Status finish() override;
   Result<double> time(const std::function<Status()>& work, const TimingOptions& options) override;
