@@ -27,6 +27,7 @@ import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import types
 
@@ -177,12 +178,18 @@ def compile_all(args, peer="fla"):
     for name in ("tuned", "mamba"):
         if getattr(args, name, None):
             command += [f"--{name}", str(getattr(args, name))]
-    running = [subprocess.Popen(command + ["--compile-share", f"{peer}:{share}/{shares}"],
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-               for share in range(shares)]
-    failed = sum(process.wait() != 0 for process in running)
-    print(f"{peer} compiled in {time.time() - start:.0f} s by {shares} processes, {failed} failed",
-          file=sys.stderr, flush=True)
+    running = []
+    for share in range(shares):
+        log = tempfile.TemporaryFile("w+")
+        running.append((subprocess.Popen(command + ["--compile-share", f"{peer}:{share}/{shares}"],
+                                         stdout=subprocess.DEVNULL, stderr=log), log))
+    reasons = []
+    for process, log in running:
+        if process.wait() != 0:
+            log.seek(0)
+            reasons += (log.read().strip().splitlines() or ["no message"])[-1:]
+    print(f"{peer} compiled in {time.time() - start:.0f} s by {shares} processes, {len(reasons)} failed"
+          + (f": {reasons[0]}" if reasons else ""), file=sys.stderr, flush=True)
 
 
 def compile_as_told(args):

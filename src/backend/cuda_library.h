@@ -14,7 +14,7 @@ class Backend;
 // Both sides compile this in; the library exports it as the variable
 // tnl_cuda_interface. Raise the number behind
 // the slash with every change of what crosses the door: Backend, AttentionProblem, cuda::Plan.
-inline constexpr const char* kCudaInterface = TNL_VERSION "/6";
+inline constexpr const char* kCudaInterface = TNL_VERSION "/7";
 
 // What the library exports as the variable tnl_cuda_open. `properties`: threads are set, the rest
 // is filled in.

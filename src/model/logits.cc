@@ -80,7 +80,7 @@ Status Execution::Impl::queue_step(bool with_logits) {
   if (!with_logits) return {};
   // Few rows go to the host while the head is computed, over a bus that is otherwise idle; more of
   // them are faster as one copy.
-  constexpr std::int64_t kDirectRows = 4;
+  constexpr std::int64_t kDirectRows = 8;
   const bool direct = host_logits.has_value() && tokens <= kDirectRows;
   const Matrix found = direct ? step_logits_of_host() : a.logits.row_block(0, tokens);
   backend.norm_matmul(rows(a.output), config().norm_eps, rows(a.normed), model.impl().weights.head,

@@ -90,6 +90,21 @@ TEST(PlanForGpu, PicksAndPrints) {
             std::string::npos);
 }
 
+// Pairs have too little under way for the memory of an H200; an H100 has less to give.
+TEST(PlanForGpu, PairsWhereTheyReachTheMemory) {
+  const auto kernel = [](double bytes_per_second, const Call& call) {
+    DeviceProperties device = gpu();
+    device.gpu.bytes_per_second = bytes_per_second;
+    return take(plan_attention(call.args, device)).describe();
+  };
+  constexpr double kH100 = 2.97e12, kH200 = 4.25e12;
+  for (const std::int64_t tokens : {32768, 131072, 524288}) {
+    const Call call(1, tokens, 16, 64, 64);
+    EXPECT_TRUE(kernel(kH100, call).starts_with("forward: sweep64-pair")) << tokens;
+    EXPECT_TRUE(kernel(kH200, call).starts_with("forward: sweep64-single")) << tokens;
+  }
+}
+
 TEST(PlanForGpu, RefusesWithASentence) {
   EXPECT_EQ(error_of(Call(1, 2, 2, 4, 4, DType::kF64)),
             "q: found f64, expected f32, bf16 or f16 on the device 'cuda:0'");

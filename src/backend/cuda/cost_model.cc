@@ -1,6 +1,7 @@
 #include "backend/cuda/cost_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <queue>
 #include <vector>
 
@@ -76,6 +77,12 @@ double bandwidth_share(Kernel kernel, bool beside, Segments segments) {
   }
 }
 
+// What a kernel has under way at most. Blocks that take turns ask for less at a time: an H200 has
+// more to give (docs/kernels/segments.md).
+double most_bytes_per_second(Kernel kernel) {
+  return kernel == Kernel::kSweep64Pair ? 3.6e12 : HUGE_VAL;
+}
+
 // Of a block: until its first chunk is there. A cluster's blocks wait for one another, and twice as
 // many blocks for the memory.
 double start_seconds(Kernel kernel, bool beside) {
@@ -114,9 +121,10 @@ double CostModel::product_seconds(bool beside) const {
 
 double CostModel::chunk_seconds(std::size_t items, Segments segments, bool drifts) const {
   const bool beside = items > static_cast<std::size_t>(items_alone());
+  const double rate = limits_.bytes_per_second * bandwidth_share(kernel_, beside, segments) *
+                      (drifts ? kDriftShare : 1.0);
   const double memory = static_cast<double>(items) * bytes_per_chunk_ /
-                        (limits_.bytes_per_second * bandwidth_share(kernel_, beside, segments) *
-                         (drifts ? kDriftShare : 1.0));
+                        std::min(rate, most_bytes_per_second(kernel_));
   return std::max(product_seconds(beside), memory);
 }
 

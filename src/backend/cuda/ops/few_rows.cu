@@ -45,10 +45,11 @@ FewRows paired_rows(const Matrix& weights, std::int64_t rows) {
   return params;
 }
 
-template <int kTiles, int kBlockWarps, int kAhead, class Input, class Output>
+template <int kTiles, int kWide, int kBlockWarps, int kAhead, class Input, class Output>
 Status run(const FewRows& params, const Input& in, const Output& out, const FewRowsLaunch& launch) {
   constexpr int kRows = kTileRows * kTiles;
-  const std::int64_t blocks = (params.columns + params.block_columns - 1) / params.block_columns;
+  const std::int64_t columns = kWide * params.block_columns;
+  const std::int64_t blocks = (params.columns + columns - 1) / columns;
   cudaLaunchConfig_t config{};
   config.gridDim =
       dim3(static_cast<unsigned>(blocks), static_cast<unsigned>((params.rows + kRows - 1) / kRows));
@@ -60,25 +61,27 @@ Status run(const FewRows& params, const Input& in, const Output& out, const FewR
   config.attrs = &attribute;
   config.numAttrs = launch.dependent ? 1 : 0;
   return cuda_status(
-      cudaLaunchKernelEx(&config, few_rows_kernel<Input, Output, kTiles, kBlockWarps, kAhead>,
-                         params, in, out),
+      cudaLaunchKernelEx(&config,
+                         few_rows_kernel<Input, Output, kTiles, kWide, kBlockWarps, kAhead>, params,
+                         in, out),
       "a product with few rows");
 }
 
 // The shape of W decides about the warps: how the depth is cut must not depend on the rows.
 template <class Input, class Output>
 Status run(const FewRows& params, const Input& in, const Output& out, const FewRowsLaunch& launch) {
-  constexpr int kAhead = 4;
   if (params.rows == 0 || params.columns == 0) return {};
   TNL_CHECK(params.rows <= kMostFewRows);
-  const bool many = params.columns / params.block_columns < kFewBlocks;
-  const auto run_tiles = [&](auto tiles) {
-    return many ? run<tiles(), kManyWarps, kAhead>(params, in, out, launch)
-                : run<tiles(), kWarps, kAhead>(params, in, out, launch);
-  };
-  if (params.rows <= kTileRows) return run_tiles(std::integral_constant<int, 1>());
-  if (params.rows <= 2 * kTileRows) return run_tiles(std::integral_constant<int, 2>());
-  return run_tiles(std::integral_constant<int, 4>());
+  if (params.columns / params.block_columns < kFewBlocks) {
+    if (params.rows <= kTileRows) return run<1, 1, kManyWarps, 4>(params, in, out, launch);
+    if (params.rows <= 2 * kTileRows) return run<2, 1, kManyWarps, 4>(params, in, out, launch);
+    return run<4, 1, kManyWarps, 4>(params, in, out, launch);
+  }
+  if (params.rows <= kTileRows) return run<1, 1, kWarps, 4>(params, in, out, launch);
+  if (params.rows <= 2 * kTileRows) return run<2, 1, kWarps, 4>(params, in, out, launch);
+  // x comes from the second-level cache, as many bytes as W: two tiles of W share what is read of
+  // it.
+  return run<4, 2, kWarps, 2>(params, in, out, launch);
 }
 
 }  // namespace

@@ -2,10 +2,10 @@
 // floor is the bytes of W, so every kernel here is arranged around streaming W
 // (docs/kernels/decode.md).
 //
-// A block owns 16 rows of W, an A operand of mma; its warps split the depth between them and have
-// their first steps of W under way before the kernel in front of this one has ended. The rows
-// of x are B operands, 8 a tile. Where a sum is cut depends on the depth alone: a row of y has the
-// same bits whatever rows come with it.
+// A block owns 16 rows of W, an A operand of mma, or two times 16; its warps split the depth
+// between them and have their first steps of W under way before the kernel in front of this one has
+// ended. The rows of x are B operands, 8 a tile. Where a sum is cut depends on the depth alone: a
+// row of y has the same bits whatever rows come with it.
 //
 // What comes before the product is done to x on its way into registers, except for the norm: its
 // factor is one number a row, known when all of x has passed by, and multiplies the result.
@@ -165,16 +165,16 @@ struct ProductOutput {
   }
 };
 
-// Partial sums of a block's warps.
-template <int kTiles, int kWarps>
+// Partial sums of a block's warps: kWide tiles of W, 16 rows each, times kTiles tiles of x.
+template <int kTiles, int kWide, int kWarps>
 struct PartialSums {
-  float sums[kWarps][4 * kTiles][32];
+  float sums[kWarps][4 * kTiles * kWide][32];
   float squares[kWarps][kTileRows * kTiles];
 
   // Adds up what the warps have for row `row` of the block, in their order.
-  __device__ __forceinline__ float sum(int row, int column, bool second) const {
+  __device__ __forceinline__ float sum(int wide, int row, int column, bool second) const {
     const int lane = 4 * column + row % kTileRows / 2;
-    const int at = 4 * (row / kTileRows) + row % 2 + (second ? 2 : 0);
+    const int at = 4 * (wide * kTiles + row / kTileRows) + row % 2 + (second ? 2 : 0);
     float total = 0.f;
 #pragma unroll
     for (int warp = 0; warp < kWarps; ++warp) total += sums[warp][at][lane];
@@ -188,29 +188,41 @@ struct PartialSums {
   }
 };
 
-// kAhead: steps of W in flight. Blocks of one tile are small enough for three on a multiprocessor.
-template <class Input, class Output, int kTiles, int kWarps, int kAhead>
-__global__ void __launch_bounds__(32 * kWarps, kTiles == 1 && kWarps <= 8 ? 24 / kWarps : 1)
+// Blocks a multiprocessor, by the registers that their sums and their share of x take.
+constexpr int blocks_for(int tiles, int wide, int warps) {
+  if (warps > 8) return 1;
+  return tiles * wide == 1 ? 3 : 2;
+}
+
+// kAhead: steps of W in flight.
+template <class Input, class Output, int kTiles, int kWide, int kWarps, int kAhead>
+__global__ void __launch_bounds__(32 * kWarps, blocks_for(kTiles, kWide, kWarps))
     few_rows_kernel(const FewRows p, const Input input, const Output output) {
-  __shared__ PartialSums<kTiles, kWarps> shared;
+  __shared__ PartialSums<kTiles, kWide, kWarps> shared;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int group = lane / 4, quad = lane % 4;
-  const std::int64_t first_column = blockIdx.x * p.block_columns;
+  const std::int64_t first_column = blockIdx.x * (kWide * p.block_columns);
   const std::int64_t first_row = blockIdx.y * (kTileRows * kTiles);
   const int share = (p.steps + kWarps - 1) / kWarps;
   const int end = min((warp + 1) * share, p.steps);
   int step = warp * share;
 
-  const std::int64_t upper = min(first_column + group, p.w_rows - 1);
-  const std::int64_t lower = min(first_column + group + p.second_half, p.w_rows - 1);
-  const bf16* const w_upper = p.w + upper * p.w_stride + 8 * quad;
-  const bf16* const w_lower = p.w + lower * p.w_stride + 8 * quad;
-  uint4 ahead[kAhead][2];
+  const bf16 *w_upper[kWide], *w_lower[kWide];
+#pragma unroll
+  for (int wide = 0; wide < kWide; ++wide) {  // rows that are not there read one that is
+    const std::int64_t row = first_column + wide * p.block_columns + group;
+    w_upper[wide] = p.w + min(row, p.w_rows - 1) * p.w_stride + 8 * quad;
+    w_lower[wide] = p.w + min(row + p.second_half, p.w_rows - 1) * p.w_stride + 8 * quad;
+  }
+  uint4 ahead[kAhead][kWide][2];
   const auto fetch = [&](int slot, int at) {
-    ahead[slot][0] = ahead[slot][1] = make_uint4(0, 0, 0, 0);
-    if (at < end) {
-      ahead[slot][0] = stream_load(w_upper + std::int64_t{kStepDepth} * at);
-      ahead[slot][1] = stream_load(w_lower + std::int64_t{kStepDepth} * at);
+#pragma unroll
+    for (int wide = 0; wide < kWide; ++wide) {
+      ahead[slot][wide][0] = ahead[slot][wide][1] = make_uint4(0, 0, 0, 0);
+      if (at < end) {
+        ahead[slot][wide][0] = stream_load(w_upper[wide] + std::int64_t{kStepDepth} * at);
+        ahead[slot][wide][1] = stream_load(w_lower[wide] + std::int64_t{kStepDepth} * at);
+      }
     }
   };
 #pragma unroll
@@ -220,25 +232,28 @@ __global__ void __launch_bounds__(32 * kWarps, kTiles == 1 && kWarps <= 8 ? 24 /
   ptx::wait_for_previous_grid();
   ptx::launch_next_grid();
 
-  float sums[kTiles][4] = {}, squares[kTiles] = {};
+  float sums[kWide][kTiles][4] = {}, squares[kTiles] = {};
   std::int64_t rows[kTiles];
 #pragma unroll
-  for (int t = 0; t < kTiles; ++t) {  // rows that are not there read one that is
+  for (int t = 0; t < kTiles; ++t) {
     rows[t] = min(first_row + t * kTileRows + group, static_cast<std::int64_t>(p.rows) - 1);
   }
   for (; step < end; step += kAhead) {
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       const int at = step + i;
-      const uint4 a = ahead[i][0], b = ahead[i][1];
 #pragma unroll
       for (int t = 0; t < kTiles; ++t) {
         uint4 x = make_uint4(0, 0, 0, 0);
         if (at < end) {
           x = input.load(rows[t], std::int64_t{kStepDepth} * at + 8 * quad, squares[t]);
         }
-        ptx::mma(bf16(), sums[t], {a.x, b.x, a.y, b.y}, x.x, x.y);
-        ptx::mma(bf16(), sums[t], {a.z, b.z, a.w, b.w}, x.z, x.w);
+#pragma unroll
+        for (int wide = 0; wide < kWide; ++wide) {
+          const uint4 a = ahead[i][wide][0], b = ahead[i][wide][1];
+          ptx::mma(bf16(), sums[wide][t], {a.x, b.x, a.y, b.y}, x.x, x.y);
+          ptx::mma(bf16(), sums[wide][t], {a.z, b.z, a.w, b.w}, x.z, x.w);
+        }
       }
       fetch(i, at + kAhead);
     }
@@ -247,7 +262,12 @@ __global__ void __launch_bounds__(32 * kWarps, kTiles == 1 && kWarps <= 8 ? 24 /
 #pragma unroll
   for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
-    for (int c = 0; c < 4; ++c) shared.sums[warp][4 * t + c][lane] = sums[t][c];
+    for (int wide = 0; wide < kWide; ++wide) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        shared.sums[warp][4 * (wide * kTiles + t) + c][lane] = sums[wide][t][c];
+      }
+    }
     if constexpr (Input::kNormed) {
       float sum = squares[t];
       sum += __shfl_xor_sync(0xffffffffu, sum, 1);
@@ -256,16 +276,18 @@ __global__ void __launch_bounds__(32 * kWarps, kTiles == 1 && kWarps <= 8 ? 24 /
     }
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < 8 * kTileRows * kTiles; i += 32 * kWarps) {
-    const int row = i / 8, column = i % 8;
-    if (first_row + row >= p.rows || first_column + column >= p.columns) continue;
-    float a = shared.sum(row, column, false), b = shared.sum(row, column, true);
+  constexpr int kColumns = 8 * kWide;  // and as many in their second halves
+  for (int i = threadIdx.x; i < kColumns * kTileRows * kTiles; i += 32 * kWarps) {
+    const int row = i / kColumns, wide = i % kColumns / 8, column = i % 8;
+    const std::int64_t first = first_column + wide * p.block_columns + column;
+    if (first_row + row >= p.rows || first >= p.columns) continue;
+    float a = shared.sum(wide, row, column, false), b = shared.sum(wide, row, column, true);
     if constexpr (Input::kNormed) {
       const float r = shared.norm(row, std::int64_t{kStepDepth} * p.steps, input.eps);
       a *= r;
       b *= r;
     }
-    const std::int64_t first = first_column + column, second = first + p.second_half;
+    const std::int64_t second = first + p.second_half;
     output.put_both(first_row + row, first, a, second, b, second < p.w_rows);
   }
 }
