@@ -45,8 +45,9 @@ def speed_rows(found, name, model):
                  f"{row['gflops'] / 1000:.0f}"]
         for kind in peer_kinds(found):
             peer = peer_at(found, model, kind, row["length"])
-            cells.append("" if peer is None else
-                         f"{rate(peer)} ({row['tokens_per_second'] / peer['tokens_per_second']:.2f}x)")
+            beside = peer and peer.get("beside")
+            times = f" ({beside / peer['tokens_per_second']:.2f}x)" if beside else ""
+            cells.append("" if peer is None or name not in ("none", "1b") else rate(peer) + times)
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -61,7 +62,7 @@ def write_speed(out, found):
             "LRPE (464.5M parameters), 32,768 tokens a step. 1B: 16 layers of width 2,048, 16 heads, GLU "
             "of 5,632, likewise (1,151M), 16,384 tokens a step. TFLOP/s count 6 a parameter that multiplies "
             "and 16 d² a head and layer, for each token."
-            + (" In brackets: how many times faster this is." if kinds else "")]
+            + (" In brackets: how many times faster this was in the same run." if kinds else "")]
     for model, peers in found["peers"].items():
         memory = [f"{kind} {max(row['gibibytes'] for row in peers['rows'] if row['kind'] == kind)}"
                   for kind in PEER_NAMES if any(row["kind"] == kind for row in peers["rows"])]
@@ -183,7 +184,7 @@ def plot(tnl, path, found):
 def render(found, picture, notes):
     first = next(iter(found["runs"].values()))
     out = [f"# Training on one {short_name(first['device'])}", "",
-           f"{first['device']}, {found['date']}, one run of `bench/train_table.py`. bf16 parameters and "
+           f"{first['device']}, {found['date']}, by `bench/train_table.py`. bf16 parameters and "
            "activations, fp32 gradients, master weights and moments; a step is forward, backward, "
            "gradient norm, clipping and AdamW on random tokens; medians.", ""]
     write_speed(out, found)

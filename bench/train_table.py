@@ -10,8 +10,8 @@ picture, with the same-size PyTorch models beside it where a script that trains 
                          alone, and another shape would have it make one for all shapes
         [--fla CHECKOUT]    of github.com/fla-org/flash-linear-attention: where the script calls it, its
                          kernels are compiled by many processes first (bench/peers.py)
-        [--json FILE]    keep what was measured; --from FILE... writes the page from it again; of
-                         several files, of one run on equal GPUs, each has some of the parts
+        [--json FILE]    keep what was measured; --from FILE... writes the page from it again: the first
+                         file that has a part is taken, and the rows of the peers that earlier ones lack
         [--parts NAME,...]    some of the parts, in this order: speed (0.4B), 1b, chunks, peers,
                          lengths, memory, 1b-peers, small, graphs
         [--seconds N]    start no further command after so many
@@ -39,11 +39,15 @@ LONG = 4194304
 SHORT_TO_LONG = [1024, 4096, 16384, 65536, 262144, 524288]
 # Steps of many seconds: the first row warms up and is left out.
 ONCE = ["--repeat", "1", "--warm-up", "0"]
+ONCE_RUNS = ("chunks", "lengths")
+
+# Long enough for the clocks to settle where the power is limited.
+WARM = ["--repeat", "8", "--warm-up", "8"]
 
 # name -> (model, flags of tnl bench train)
 RUNS = {
-    "none": (SMALL, ["--tokens", "32768", "--lengths", "1024,4096,16384,32768"]),
-    "1b": (LARGE, ["--tokens", "16384", "--lengths", "1024,4096,16384"]),
+    "none": (SMALL, ["--tokens", "32768", "--lengths", "1024,4096,16384,32768", *WARM]),
+    "1b": (LARGE, ["--tokens", "16384", "--lengths", "1024,4096,16384", *WARM]),
     "chunks": (SMALL, ["--tokens", str(CHUNK), "--lengths", f"{CHUNK},{CHUNK},{LONG}",
                        "--sequence-chunk", str(CHUNK), "--state-memory", "4096", *ONCE]),
     "lengths": (SMALL, ["--tokens", "524288", "--recompute", "full", *ONCE, "--lengths",
@@ -59,6 +63,7 @@ GRAPHS = [("6m", 4096, 512, 0), ("6m", 4096, 4096, 0), ("44m", 4096, 1024, 0),
           ("44m", 32768, 4096, 0), (SMALL, 32768, 1024, 0), (SMALL, 32768, 32768, 0),
           ("6m", 65536, 65536, 8192)]
 PEERS = {"peers": SMALL, "1b-peers": LARGE}
+RUN_BESIDE = {SMALL: "none", LARGE: "1b"}
 PEER_LENGTHS = {SMALL: "1024,4096,16384,32768", LARGE: "1024,4096,16384"}
 PEER_SHAPES = "32x1024x8x128,16x1024x16x128"  # of attention, whatever the length
 PARTS = {"speed": ["none"], "1b": ["1b"], "chunks": ["chunks"], "peers": ["peers"],
@@ -100,7 +105,7 @@ class Measurement:
         if run is None:
             return
         run["model"] = model
-        run["results"] = run["results"][1 if "--warm-up" in flags else 0:]
+        run["results"] = run["results"][1 if name in ONCE_RUNS else 0:]
         self.found["runs"][name] = run
 
     def peers(self, name):
@@ -120,6 +125,7 @@ class Measurement:
                 versions, rows = parse_peers(output)
                 found["versions"] = found["versions"] or versions
                 found["rows"] += rows
+                set_beside(self.found)
                 write(self.args, self.found)
 
     def compile_peers(self):
@@ -185,13 +191,27 @@ def write(args, found):
     args.out.write_text(render(found, args.plot.name if drawn else None, notes))
 
 
+def set_beside(found):
+    """Into every row of a peer our speed in the same run."""
+    for size, peers in found["peers"].items():
+        run = found["runs"].get(RUN_BESIDE[size], {"results": []})
+        rates = {row["length"]: row["tokens_per_second"] for row in run["results"]}
+        for row in peers["rows"]:
+            row["beside"] = rates.get(row["length"])
+
+
 def joined(files):
-    """What several files hold, each of some parts."""
+    """What several files hold: of each part what comes first."""
     first, *others = [json.loads(file.read_text()) for file in files]
+    for other in [first, *others]:
+        set_beside(other)
     for other in others:
-        first["runs"].update(other["runs"])
-        first["peers"].update(other["peers"])
-        first.setdefault("graphs", []).extend(other.get("graphs", []))
+        first["runs"] = {**other["runs"], **first["runs"]}
+        first["graphs"] = first.get("graphs") or other.get("graphs", [])
+        for size, peers in other["peers"].items():
+            rows = first["peers"].setdefault(size, {**peers, "rows": []})["rows"]
+            known = {(row["kind"], row["length"]) for row in rows}
+            rows += [row for row in peers["rows"] if (row["kind"], row["length"]) not in known]
     first["runs"] = {name: first["runs"][name] for name in RUNS if name in first["runs"]}
     return first
 

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "backend/backend.h"
 #include "tnl/bench_length.h"
 #include "tnl/cli.h"
 #include "tnl/model_flags.h"
@@ -46,7 +48,9 @@ struct Branch {
 
 Model load_model(const Options& options, const Device& device) {
   if (!options.model.empty()) return require(Model::load(find_model(options.model), device));
-  return require(Model::create(require(find_preset(options.preset)).config, device, 1));
+  std::optional<DType> dtype;  // on a GPU as a model directory would be loaded
+  if (device.properties().kind == DeviceKind::kCuda) dtype = device.backend().compute_dtype();
+  return require(Model::create(require(find_preset(options.preset)).config, device, 1, dtype));
 }
 
 class GenerateBench {

@@ -212,7 +212,7 @@ void Cutter::carry(std::int64_t length, LaunchPlan& launch) const {
   if (launch.slots > 0) {
     launch.estimated_seconds +=
         CostModel::kLaunchSeconds +
-        2.0 * launch.slots * static_cast<double>(launch.slot_bytes) / limits.bytes_per_second;
+        4.0 * launch.slots * static_cast<double>(launch.slot_bytes) / limits.bytes_per_second;
   }
 }
 
