@@ -3,117 +3,13 @@
 #include <nanobind/stl/string.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
-#include <mutex>
 #include <utility>
 
+#include "torch_lookup.h"
+
 namespace tnl::python {
-
 namespace {
-
-// DLPack's tables, as its C interface fixes them (major version 1).
-namespace dlpack {
-
-constexpr int kCpu = 1, kCuda = 2;
-enum Code : std::uint8_t { kInt = 0, kFloat = 2, kBfloat = 4 };
-
-struct Tensor {
-  void* data;
-  std::int32_t device_type, device_id;
-  std::int32_t ndim;
-  std::uint8_t code, bits;
-  std::uint16_t lanes;
-  std::int64_t *shape, *strides;
-  std::uint64_t byte_offset;
-};
-
-struct Exchange {
-  std::uint32_t major, minor;
-  Exchange* previous;
-  void* allocate;
-  void* managed_from_object;
-  void* managed_to_object;
-  int (*tensor_from_object)(void* object, Tensor* tensor);
-  int (*current_work_stream)(std::int32_t device_type, std::int32_t device_id, void** stream);
-};
-
-}  // namespace dlpack
-
-struct DTypeName {
-  DType dtype;
-  const char* name;
-  std::uint8_t code, bits;
-};
-constexpr DTypeName kDTypes[] = {
-    {DType::kF32, "float32", dlpack::kFloat, 32}, {DType::kBF16, "bfloat16", dlpack::kBfloat, 16},
-    {DType::kF16, "float16", dlpack::kFloat, 16}, {DType::kF64, "float64", dlpack::kFloat, 64},
-    {DType::kI64, "int64", dlpack::kInt, 64},     {DType::kI32, "int32", dlpack::kInt, 32},
-    {DType::kU8, "uint8", dlpack::kInt + 1, 8},
-};
-
-// What is looked up once in torch. It lives as long as the process.
-struct Torch {
-  nb::object tensor_type, parameter_type, host_copy;
-  nb::object empty, empty_like, zeros_like, contiguous_format;
-  nb::object autocast, grad_enabled, forward_mode, current_level;
-  nb::object dispatch_modes, transforms, threads;
-  nb::object raw_stream, get_gpu, set_gpu;  // None in a build for the CPU alone
-  std::array<nb::object, std::size(kDTypes)> dtypes;
-  nb::object names_empty, names_empty_like;  // of keyword arguments
-  nb::object data_ptr, shape, stride, dtype, device, type, index, contiguous, requires_grad;
-  nb::object layout, is_nested, is_meta, new_empty;
-  nb::object cpu;
-  const dlpack::Exchange* exchange = nullptr;
-};
-
-Torch* connected = nullptr;
-
-const Torch& torch() {
-  if (connected == nullptr) throw std::runtime_error("tnl._core: import tnl.ops before this call");
-  return *connected;
-}
-
-nb::object call(nb::handle function, std::initializer_list<PyObject*> arguments,
-                nb::handle names = nb::handle()) {
-  const std::size_t named = names.is_valid() ? nb::len(names) : 0;
-  PyObject* result =
-      PyObject_Vectorcall(function.ptr(), arguments.begin(), arguments.size() - named, names.ptr());
-  if (result == nullptr) throw nb::python_error();
-  return nb::steal(result);
-}
-
-nb::object call_method(nb::handle name, nb::handle self) {
-  PyObject* arguments[] = {self.ptr()};
-  PyObject* result = PyObject_VectorcallMethod(name.ptr(), arguments, 1, nullptr);
-  if (result == nullptr) throw nb::python_error();
-  return nb::steal(result);
-}
-
-nb::object attribute(nb::handle object, nb::handle name) {
-  PyObject* result = PyObject_GetAttr(object.ptr(), name.ptr());
-  if (result == nullptr) throw nb::python_error();
-  return nb::steal(result);
-}
-
-const dlpack::Exchange* exchange_of(nb::handle tensor_type) {
-  nb::object capsule = nb::getattr(tensor_type, "__dlpack_c_exchange_api__", nb::none());
-  if (!PyCapsule_CheckExact(capsule.ptr())) return nullptr;
-  auto* table = static_cast<const dlpack::Exchange*>(
-      PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-  if (table == nullptr) PyErr_Clear();
-  while (table != nullptr && table->major != 1) table = table->previous;
-  return table != nullptr && table->tensor_from_object != nullptr ? table : nullptr;
-}
-
-std::string text_of(nb::handle object) {
-  return nb::cast<std::string>(nb::str(object));
-}
-
-[[noreturn]] void refuse(const char* name, const std::string& found, const std::string& expected) {
-  throw nb::value_error(
-      (std::string(name) + ": found " + found + ", expected " + expected).c_str());
-}
 
 constexpr const char* kExpectedDTypes = "float32, bfloat16, float16 or float64";
 
@@ -246,78 +142,10 @@ nb::object dtype_object(DType dtype) {
   return nb::none();
 }
 
-// A tensor of one axis on the host, of `dtype`.
-TorchTensor read_host(const char* name, nb::handle tensor, DType dtype) {
-  constexpr const char* kIntegers = "int64 or int32";
-  const char* const expected = dtype == DType::kI64 ? kIntegers : kExpectedDTypes;
-  TorchTensor x = read(name, nb::borrow(tensor), expected);
-  if (x.view.rank != 1) refuse(name, std::to_string(x.view.rank) + " dimensions", "1");
-  const bool integers = x.view.dtype == DType::kI64 || x.view.dtype == DType::kI32;
-  if (dtype == DType::kI64 && !integers) {
-    refuse_dtype(name, tensor, expected);
-  }
-  if (x.place.kind == DeviceKind::kCpu && x.view.dtype == dtype && is_contiguous(x.view)) return x;
-  return read(name, call(torch().host_copy, {tensor.ptr(), dtype_object(dtype).ptr()}));
-}
-
-nb::object sequence_of(const char* name, nb::handle object, const char* expected) {
-  PyObject* items = nullptr;
-  if (!PyUnicode_Check(object.ptr())) items = PySequence_Fast(object.ptr(), "");
-  if (items == nullptr) {
-    PyErr_Clear();
-    refuse(name, std::string("a ") + Py_TYPE(object.ptr())->tp_name, expected);
-  }
-  return nb::steal(items);
-}
-
 }  // namespace
 
 std::string describe(Place place) {
   return place.kind == DeviceKind::kCuda ? "cuda:" + std::to_string(place.index) : "cpu";
-}
-
-void connect_torch(nb::module_ module, nb::object host_copy, bool exchange) {
-  static Torch& t = *new Torch;  // never torn down: the interpreter goes first
-  const nb::object c = module.attr("_C");
-  t.tensor_type = module.attr("Tensor");
-  t.parameter_type = module.attr("nn").attr("Parameter");
-  t.host_copy = std::move(host_copy);
-  t.empty = module.attr("empty");
-  t.empty_like = module.attr("empty_like");
-  t.zeros_like = module.attr("zeros_like");
-  t.autocast = c.attr("_is_any_autocast_enabled");
-  t.grad_enabled = module.attr("is_grad_enabled");
-  t.forward_mode = module.attr("autograd").attr("forward_ad");
-  t.contiguous_format = module.attr("contiguous_format");
-  t.dispatch_modes = c.attr("_len_torch_dispatch_stack");
-  t.transforms = c.attr("_functorch").attr("peek_interpreter_stack");
-  t.threads = module.attr("get_num_threads");
-  t.raw_stream = nb::getattr(c, "_cuda_getCurrentRawStream", nb::none());
-  t.get_gpu = nb::getattr(c, "_cuda_getDevice", nb::none());
-  t.set_gpu = nb::getattr(c, "_cuda_setDevice", nb::none());
-  for (std::size_t i = 0; i < std::size(kDTypes); ++i) {
-    t.dtypes[i] = module.attr(kDTypes[i].name);
-  }
-  t.names_empty = nb::make_tuple("dtype", "device");
-  t.names_empty_like = nb::make_tuple("memory_format");
-  const auto name = [](const char* text) { return nb::steal(PyUnicode_InternFromString(text)); };
-  t.data_ptr = name("data_ptr");
-  t.shape = name("shape");
-  t.stride = name("stride");
-  t.dtype = name("dtype");
-  t.device = name("device");
-  t.type = name("type");
-  t.index = name("index");
-  t.contiguous = name("contiguous");
-  t.requires_grad = name("requires_grad");
-  t.current_level = name("_current_level");
-  t.new_empty = name("new_empty");
-  t.layout = name("layout");
-  t.is_nested = name("is_nested");
-  t.is_meta = name("is_meta");
-  t.cpu = module.attr("device")("cpu");
-  if (exchange) t.exchange = exchange_of(t.tensor_type);
-  connected = &t;
 }
 
 bool is_tensor(nb::handle object) {
@@ -375,6 +203,19 @@ TorchTensor read_contiguous(const char* name, nb::handle tensor) {
   return read(name, call_method(torch().contiguous, tensor));
 }
 
+TorchTensor read_host(const char* name, nb::handle tensor, DType dtype) {
+  constexpr const char* kIntegers = "int64 or int32";
+  const char* const expected = dtype == DType::kI64 ? kIntegers : kExpectedDTypes;
+  TorchTensor x = read(name, nb::borrow(tensor), expected);
+  if (x.view.rank != 1) refuse(name, std::to_string(x.view.rank) + " dimensions", "1");
+  const bool integers = x.view.dtype == DType::kI64 || x.view.dtype == DType::kI32;
+  if (dtype == DType::kI64 && !integers) {
+    refuse_dtype(name, tensor, expected);
+  }
+  if (x.place.kind == DeviceKind::kCpu && x.view.dtype == dtype && is_contiguous(x.view)) return x;
+  return read(name, call(torch().host_copy, {tensor.ptr(), dtype_object(dtype).ptr()}));
+}
+
 TorchTensor new_like(const TorchTensor& like) {
   const Torch& t = torch();
   if (is_contiguous(like.view)) return read("", call(t.empty_like, {like.object.ptr()}));
@@ -407,64 +248,6 @@ std::pair<nb::object, std::uintptr_t> new_bytes(std::int64_t count, Place place)
   if (bytes == nullptr) throw nb::python_error();
   TorchTensor memory = read("", nb::steal(bytes));
   return {std::move(memory.object), reinterpret_cast<std::uintptr_t>(memory.view.data)};
-}
-
-std::vector<float> read_decay(nb::handle log_decay) {
-  if (is_tensor(log_decay)) {
-    if (nb::cast<bool>(attribute(log_decay, torch().requires_grad))) {
-      throw nb::value_error(
-          "log_decay: found a tensor that requires a gradient, expected one that does not: the "
-          "decay is not differentiable here (detach it)");
-    }
-    const TorchTensor x = read_host("log_decay", log_decay, DType::kF32);
-    const auto* values = static_cast<const float*>(x.view.data);
-    return {values, values + x.view.shape[0]};
-  }
-  constexpr const char* kExpected = "a tensor [H] or a sequence of H numbers, one for each head";
-  const nb::object items = sequence_of("log_decay", log_decay, kExpected);
-  std::vector<float> values;
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.ptr()); ++i) {
-    const double value = PyFloat_AsDouble(PySequence_Fast_GET_ITEM(items.ptr(), i));
-    if (value == -1.0 && PyErr_Occurred() != nullptr) {
-      PyErr_Clear();
-      refuse("log_decay", "an element that is no number", kExpected);
-    }
-    values.push_back(static_cast<float>(value));
-  }
-  return values;
-}
-
-std::vector<std::int64_t> read_integers(const char* name, nb::handle integers) {
-  if (integers.is_none()) return {};
-  constexpr const char* kExpected = "integers, as a tensor of one axis or a sequence";
-  if (is_tensor(integers)) {
-    const TorchTensor x = read_host(name, integers, DType::kI64);
-    const auto* values = static_cast<const std::int64_t*>(x.view.data);
-    return {values, values + x.view.shape[0]};
-  }
-  const nb::object items = sequence_of(name, integers, kExpected);
-  std::vector<std::int64_t> values;
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.ptr()); ++i) {
-    const std::int64_t value = PyLong_AsLongLong(PySequence_Fast_GET_ITEM(items.ptr(), i));
-    if (value == -1 && PyErr_Occurred() != nullptr) {
-      PyErr_Clear();
-      refuse(name, "an element that is no integer of 64 bits", kExpected);
-    }
-    values.push_back(value);
-  }
-  return values;
-}
-
-double read_number(const char* name, nb::handle number) {
-  const double value = PyFloat_AsDouble(number.ptr());
-  if (value != -1.0 || PyErr_Occurred() == nullptr) return value;
-  PyErr_Clear();
-  refuse(name, std::string("a ") + Py_TYPE(number.ptr())->tp_name, "a number");
-}
-
-bool read_flag(const char* name, nb::handle flag) {
-  if (PyBool_Check(flag.ptr()) || PyLong_Check(flag.ptr())) return nb::cast<bool>(nb::bool_(flag));
-  refuse(name, std::string("a ") + Py_TYPE(flag.ptr())->tp_name, "True or False");
 }
 
 SharedDevice& device_at(Place place) {

@@ -45,6 +45,8 @@ TorchTensor read_tensor(const char* name, nb::handle tensor);
 // The same with a last axis without gaps, or without any gaps; copied if it has some.
 TorchTensor read_rows(const char* name, nb::handle tensor);
 TorchTensor read_contiguous(const char* name, nb::handle tensor);
+// A tensor of one axis as one of `dtype` on the host: numbers for f32, whole ones for i64.
+TorchTensor read_host(const char* name, nb::handle tensor, DType dtype);
 
 nb::object zeros_like(nb::handle tensor);
 // New memory: as `like` in shape, dtype and place; of a shape; bytes, with their address.

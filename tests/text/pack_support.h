@@ -37,6 +37,16 @@ inline std::vector<std::string> texts(const Dataset& dataset, Split split) {
   return all;
 }
 
+// A text of so many lines, no two of them alike.
+inline std::string lines(int count, std::uint64_t seed = 1) {
+  Rng rng(seed);
+  std::string text;
+  for (int i = 0; i < count; ++i) {
+    text += std::to_string(i) + " " + std::string(1 + rng.below(40), 'a' + i % 26) + "\n";
+  }
+  return text;
+}
+
 // Every file below a directory, by name.
 inline std::map<std::string, std::string> contents(const fs::path& directory) {
   std::map<std::string, std::string> files;
