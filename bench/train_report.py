@@ -160,7 +160,7 @@ def short_name(device):
 
 def plot(tnl, path, found):
     """Draws the picture of constant speed with the command `tnl`; whether there is anything to draw."""
-    curves = {"training, all kept": "none", "full recompute": "lengths", "in chunks of 32K": "chunks"}
+    curves = {"tnl, all kept": "none", "tnl, full recompute": "lengths", "tnl, chunks of 32K": "chunks"}
     runs = {title: found["runs"][name] for title, name in curves.items() if name in found["runs"]}
     if not runs:
         return False

@@ -212,6 +212,7 @@ def joined(files):
             rows = first["peers"].setdefault(size, {**peers, "rows": []})["rows"]
             known = {(row["kind"], row["length"]) for row in rows}
             rows += [row for row in peers["rows"] if (row["kind"], row["length"]) not in known]
+            rows.sort(key=lambda row: row["length"])
     first["runs"] = {name: first["runs"][name] for name in RUNS if name in first["runs"]}
     return first
 

@@ -15,7 +15,8 @@ constexpr double kWidth = 960, kHeight = 420;
 constexpr double kLeft = 76, kRight = 920, kTop = 56, kBottom = 360;
 // Middle tones, readable on white and on black.
 constexpr std::string_view kText = "#7d8590";
-constexpr std::string_view kColors[] = {"#3f8fd6", "#e0803c", "#3fa36b", "#b56fd0"};
+constexpr std::string_view kColors[] = {"#3f8fd6", "#e0803c", "#3fa36b",
+                                        "#b56fd0", "#d1605c", "#9a8f3d"};
 
 struct Extent {
   double low = 0, high = 1;  // log2 of the lengths
@@ -85,15 +86,36 @@ class Picture {
   }
 
   void curve(const SpeedCurve& curve, std::string_view color) {
-    std::vector<SvgPoint> placed;
+    std::vector<SvgPoint>& placed = placed_.emplace_back();
     for (const SpeedCurve::Point& point : curve.points) {
       if (!plottable(point)) continue;
       placed.push_back(place(std::log2(static_cast<double>(point.length)), point.seconds * 1e6));
       svg_.circle(placed.back(), 3.6, color);
     }
+    std::ranges::sort(placed, {}, &SvgPoint::x);
     svg_.polyline(placed, {.color = color, .width = 2.2});
-    if (placed.empty()) return;
-    svg_.text({placed.back().x, placed.back().y - 12}, curve.name,
+  }
+
+  // Of the n-th curve, once all are drawn: over or under one of its points, where the fewest lines
+  // and names are in its way, the last point first.
+  void name(std::size_t n, std::string_view name, std::string_view color) {
+    constexpr double kCharacter = 7.8, kAbove = 12, kBelow = 22;
+    const double width = kCharacter * static_cast<double>(name.size());
+    std::optional<Box> best;
+    double fewest = 0;
+    for (std::size_t i = placed_[n].size(); i-- > 0;) {
+      for (const double rise : {-kAbove, kBelow}) {
+        const double right = std::max(placed_[n][i].x, kLeft + width);
+        const Box box{right - width, right, placed_[n][i].y + rise};
+        const double found = in_the_way(box);
+        if (best && found >= fewest) continue;
+        best = box;
+        fewest = found;
+      }
+    }
+    if (!best) return;
+    names_.push_back(*best);
+    svg_.text({best->right, best->baseline}, name,
               {.color = color, .anchor = Svg::Anchor::kEnd, .bold = true});
   }
 
@@ -105,8 +127,39 @@ class Picture {
             kBottom - microseconds / extent_.most * (kBottom - kTop)};
   }
 
+  // Of a name: as high as its letters.
+  struct Box {
+    double left, right, baseline;
+    double top() const { return baseline - 14; }
+    double bottom() const { return baseline + 5; }
+  };
+
+  double in_the_way(const Box& box) const {
+    double found = box.top() < kTop - 20 || box.bottom() > kBottom ? 1000 : 0;
+    for (const Box& name : names_) {
+      if (name.left < box.right && box.left < name.right && name.top() < box.bottom() &&
+          box.top() < name.bottom()) {
+        found += 100;
+      }
+    }
+    constexpr double kStep = 6;
+    for (const std::vector<SvgPoint>& line : placed_) {
+      for (std::size_t i = 0; i + 1 < line.size(); ++i) {
+        const SvgPoint &from = line[i], &to = line[i + 1];
+        for (double x = std::max(from.x, box.left); x <= std::min(to.x, box.right); x += kStep) {
+          const double share = to.x > from.x ? (x - from.x) / (to.x - from.x) : 0;
+          const double y = from.y + share * (to.y - from.y);
+          if (y > box.top() && y < box.bottom()) ++found;
+        }
+      }
+    }
+    return found;
+  }
+
   Svg svg_;
   Extent extent_;
+  std::vector<std::vector<SvgPoint>> placed_;  // of every curve, from left to right
+  std::vector<Box> names_;
 };
 
 }  // namespace
@@ -117,6 +170,9 @@ std::string speed_plot(const std::vector<SpeedCurve>& curves, const std::string&
   picture.axes(title);
   for (std::size_t i = 0; i < curves.size(); ++i) {
     picture.curve(curves[i], kColors[i % std::size(kColors)]);
+  }
+  for (std::size_t i = 0; i < curves.size(); ++i) {
+    picture.name(i, curves[i].name, kColors[i % std::size(kColors)]);
   }
   return std::move(picture).finish();
 }

@@ -174,6 +174,37 @@ TEST(SpeedPlot, ConstantSpeedIsALevelLine) {
   EXPECT_NEAR(x[1] - x[0], x[2] - x[1], 0.2);  // a power of ten each
 }
 
+// Where a text of the picture stands.
+std::pair<double, double> position_of(const std::string& svg, const std::string& text) {
+  const std::size_t begin = svg.rfind("<text", svg.find(">" + text + "<"));
+  double x = 0, y = 0;
+  const int found = std::sscanf(svg.c_str() + begin, "<text x=\"%lf\" y=\"%lf\"", &x, &y);
+  EXPECT_EQ(found, 2) << svg.substr(begin, 60);
+  return {x, y};
+}
+
+TEST(SpeedPlot, LinesGoFromLeftToRightWhateverTheirOrder) {
+  const std::vector<SpeedCurve::Point> points = {{1000, 1e-4}, {100, 2e-4}, {10000, 3e-4}};
+  std::vector<SpeedCurve::Point> sorted = {points[1], points[0], points[2]};
+  const auto line = [](const std::string& svg) {
+    const std::size_t begin = svg.find("points=\"");
+    return svg.substr(begin, svg.find('"', begin + 8) - begin);
+  };
+  EXPECT_EQ(line(speed_plot({{"a", points}}, "")), line(speed_plot({{"a", sorted}}, "")));
+}
+
+TEST(SpeedPlot, NamesKeepOutOfEachOthersWay) {
+  const std::vector<SpeedCurve::Point> points = {{100, 1e-4}, {1000, 1e-4}, {10000, 1e-4}};
+  const std::string svg =
+      speed_plot({{"one curve", points}, {"another", points}, {"third", points}}, "");
+  const auto one = position_of(svg, "one curve"), another = position_of(svg, "another"),
+             third = position_of(svg, "third");
+  EXPECT_GE(std::abs(one.second - another.second), 19);
+  EXPECT_TRUE(std::abs(third.second - one.second) >= 19 || std::abs(third.first - one.first) > 60);
+  EXPECT_TRUE(std::abs(third.second - another.second) >= 19 ||
+              std::abs(third.first - another.first) > 60);
+}
+
 TEST(SpeedPlot, LeavesOutWhatIsNoTime) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   for (const auto& curves : {std::vector<SpeedCurve>{}, {{"x", {{5, nan}, {0, 1.0}, {7, 0.0}}}}}) {
