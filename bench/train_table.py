@@ -125,7 +125,6 @@ class Measurement:
                 versions, rows = parse_peers(output)
                 found["versions"] = found["versions"] or versions
                 found["rows"] += rows
-                set_beside(self.found)
                 write(self.args, self.found)
 
     def compile_peers(self):
@@ -151,6 +150,7 @@ class Measurement:
             self.found["graphs"].append({"model": model, "tokens": tokens, "length": length,
                                          "chunk": chunk, "single": rates.get(False, []),
                                          "replayed": rates.get(True, [])})
+            write(self.args, self.found)
 
     def all(self):
         for part in self.args.parts.split(","):
@@ -180,6 +180,7 @@ def parse_peers(output):
 
 
 def write(args, found):
+    set_beside(found)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1))
     if not found["runs"]:
@@ -197,7 +198,7 @@ def set_beside(found):
         run = found["runs"].get(RUN_BESIDE[size], {"results": []})
         rates = {row["length"]: row["tokens_per_second"] for row in run["results"]}
         for row in peers["rows"]:
-            row["beside"] = rates.get(row["length"])
+            row["beside"] = row.get("beside") or rates.get(row["length"])
 
 
 def joined(files):

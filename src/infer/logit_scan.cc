@@ -90,7 +90,7 @@ double softmax_weights(std::span<const float> logits, float top, double temperat
                        std::span<float> weights) {
   const auto scale = static_cast<float>(std::min(1 / temperature, 1e30));
   const auto weigh = [&](std::size_t at, std::size_t bytes) {
-    Floats some{};
+    Floats some = Floats{} + top;  // where there are fewer
     std::memcpy(&some, logits.data() + at, bytes);
     some = weight(some, top, scale);
     std::memcpy(weights.data() + at, &some, bytes);

@@ -127,8 +127,8 @@ double Sampler::keep_above_filters(std::span<const float> logits, float top) {
   weights_.resize(logits.size());
   const double total = softmax_weights(logits, top, 1, weights_);
   // The weights are rounded: what lies at a boundary stays, filter() decides.
-  constexpr double kSlack = 1e-5;
-  double least = options_.min_p * (1 - kSlack);
+  constexpr double kSlack = 1e-5, kSmallest = 1e-37;  // less is 0 there
+  double least = options_.min_p > kSmallest ? options_.min_p * (1 - kSlack) : 0;
   if (options_.top_p < 1) {
     // From which power of e^-1 on the likeliest reach top-p, their order unknown.
     for (double cut = 2; cut < 64; cut *= 2) {

@@ -52,7 +52,7 @@ Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<
 Status Execution::Impl::step(const TokenBatch& batch, const StateLinks& links,
                              std::span<float> logits) {
   const StepKey key{links.all->layer(0).data, tokens, !logits.empty(), !batch.mask.empty()};
-  TNL_TRY(prepare_host_logits());
+  if (!logits.empty()) TNL_TRY(prepare_host_logits());
   TNL_TRY(steps.run(backend, key,
                     [this, with_logits = !logits.empty()] { return queue_step(with_logits); }));
   advance(batch, links);

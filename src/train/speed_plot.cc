@@ -100,12 +100,14 @@ class Picture {
   // and names are in its way, the last point first.
   void name(std::size_t n, std::string_view name, std::string_view color) {
     constexpr double kCharacter = 7.8, kAbove = 12, kBelow = 22;
-    const double width = kCharacter * static_cast<double>(name.size());
+    // Of UTF-8: bytes that begin a character.
+    const auto characters = std::ranges::count_if(name, [](char c) { return (c & 0xc0) != 0x80; });
+    const double width = kCharacter * static_cast<double>(characters);
     std::optional<Box> best;
     double fewest = 0;
     for (std::size_t i = placed_[n].size(); i-- > 0;) {
       for (const double rise : {-kAbove, kBelow}) {
-        const double right = std::max(placed_[n][i].x, kLeft + width);
+        const double right = std::clamp(kLeft + width, placed_[n][i].x, kWidth);
         const Box box{right - width, right, placed_[n][i].y + rise};
         const double found = in_the_way(box);
         if (best && found >= fewest) continue;

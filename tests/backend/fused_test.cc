@@ -94,6 +94,31 @@ TEST(Fused, NormGlu) {
   }
 }
 
+// On a GPU as many rows of W as fill it take another way, and twice as many a third; the last block
+// holds a part of its tiles.
+TEST(Fused, WideWeights) {
+  for (const std::int64_t cols : {4101, 8205, 8216}) {
+    for (const std::int64_t rows : {1, 8, 9, 17, 32}) {
+      const Operands in(rows, cols == 8205 ? 640 : 96, cols);
+      compare(kBound, true, "wide " + in.label, [&](Backend& backend) {
+        const DType dtype = backend.compute_dtype();
+        Stored x(backend, dtype, in.x), u(backend, dtype, in.u), w(backend, dtype, in.weights);
+        Stored normed(backend, dtype, rows, in.x.cols), norm(backend, dtype, rows, cols);
+        Stored plain(backend, dtype, rows, cols), gate(backend, dtype, in.residual);
+        Stored both(backend, dtype, rows, cols / 2 * 2), product(backend, dtype, rows, cols / 2);
+        backend.norm_matmul(x.matrix(), kEps, normed.matrix(), w.matrix(), norm.matrix());
+        backend.matmul(MatmulForm::kNT, 1, x.matrix(), w.matrix(), 0, plain.matrix());
+        backend.gate_onto(GateKind::kSigmoid, x.matrix(), u.matrix(), kEps, normed.matrix(),
+                          w.matrix(), gate.matrix(), gate.matrix());
+        backend.norm_glu(x.matrix(), kEps, normed.matrix(), w.matrix().row_block(0, cols / 2 * 2),
+                         both.matrix(), product.matrix());
+        return std::vector<Table>{norm.table(), plain.table(), gate.table(), both.table(),
+                                  product.table()};
+      });
+    }
+  }
+}
+
 struct Projection {
   bool tnl3, lrpe, masked;
   std::int64_t heads, head_dim;
@@ -167,15 +192,16 @@ TEST(Fused, Project) {
 
 // A row of a product has the bits it has alone, with any rows before and behind it.
 TEST(Fused, RowsAreInvariantToTheirNumber) {
-  for (const std::int64_t depth : {33, 96, 640, 2048}) {
-    const Operands in(32, depth, 72);
-    compare(kBound, true, "invariant rows", [&](Backend& backend) {
+  for (const auto& [depth, cols] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+           {33, 72}, {96, 72}, {640, 72}, {2048, 72}, {640, 4104}, {96, 8216}}) {
+    const Operands in(32, depth, cols);
+    compare(kBound, true, "invariant rows", [&, depth = depth, cols = cols](Backend& backend) {
       const DType dtype = backend.compute_dtype();
       Stored x(backend, dtype, in.x), u(backend, dtype, in.u), w(backend, dtype, in.weights);
       const auto results = [&](std::int64_t first, std::int64_t rows) {
-        Stored normed(backend, dtype, rows, depth), plain(backend, dtype, rows, 72);
-        Stored norm(backend, dtype, rows, 72), glu(backend, dtype, rows, 72);
-        Stored product(backend, dtype, rows, 36), gate(backend, dtype, in.residual);
+        Stored normed(backend, dtype, rows, depth), plain(backend, dtype, rows, cols);
+        Stored norm(backend, dtype, rows, cols), glu(backend, dtype, rows, cols);
+        Stored product(backend, dtype, rows, cols / 2), gate(backend, dtype, in.residual);
         const Matrix some = x.matrix().row_block(first, rows);
         backend.matmul(MatmulForm::kNT, 1, some, w.matrix(), 0, plain.matrix());
         backend.norm_matmul(some, kEps, normed.matrix(), w.matrix(), norm.matrix());
@@ -184,8 +210,8 @@ TEST(Fused, RowsAreInvariantToTheirNumber) {
         backend.gate_onto(GateKind::kLinear, some, u.matrix().row_block(first, rows), kEps,
                           normed.matrix(), w.matrix(), onto, onto);
         const Table gated = gate.table();
-        Table part(rows, 72);
-        std::copy_n(gated.values.begin() + first * 72, rows * 72, part.values.begin());
+        Table part(rows, cols);
+        std::copy_n(gated.values.begin() + first * cols, rows * cols, part.values.begin());
         return std::vector<Table>{plain.table(), norm.table(), glu.table(), product.table(), part};
       };
       const std::int64_t most = std::min<std::int64_t>(32, backend.most_invariant_rows());
@@ -198,7 +224,7 @@ TEST(Fused, RowsAreInvariantToTheirNumber) {
           EXPECT_TRUE(std::equal(some[i].values.begin(), some[i].values.end(),
                                  whole[i].values.begin() + first * whole[i].cols))
               << "result " << i << ", rows " << first << " to " << first + rows << " of " << most
-              << ", depth " << depth;
+              << ", depth " << depth << ", columns " << cols;
         }
       }
       return std::vector<Table>{};

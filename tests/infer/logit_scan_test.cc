@@ -13,7 +13,7 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-TEST(LogitScan, WeightsAreExponentialsToTheLastBits) {
+TEST(LogitScan, WeightsAreExponentials) {
   Rng rng(1);
   for (const double temperature : {0.05, 1.0, 3.0}) {
     std::vector<float> logits(4099), weights(logits.size());

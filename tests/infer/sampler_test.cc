@@ -208,6 +208,14 @@ TEST(Sampler, FindsTheLikeliestAnywhere) {
   }
 }
 
+// Likelier than they look once the temperature is high.
+TEST(Sampler, KeepsWhatATinyMinPKeeps) {
+  expect_distribution({.temperature = 1e6, .min_p = 1e-40, .seed = 25}, {20, -70, -71, -72},
+                      {0.25, 0.25, 0.25, 0.25});
+  expect_distribution({.temperature = 1e6, .min_p = 1e-36, .seed = 26}, {20, -70, -71, -72},
+                      {1, 0, 0, 0});
+}
+
 TEST(Sampler, SeedDecidesAndStateContinues) {
   const std::vector<float> logits(1000, 0.0F);
   const SamplerOptions options = {.repetition_penalty = 1.5, .penalty_window = 8, .seed = 20};

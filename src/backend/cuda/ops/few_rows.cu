@@ -72,7 +72,8 @@ template <class Input, class Output>
 Status run(const FewRows& params, const Input& in, const Output& out, const FewRowsLaunch& launch) {
   if (params.rows == 0 || params.columns == 0) return {};
   TNL_CHECK(params.rows <= kMostFewRows);
-  if (params.columns / params.block_columns < kFewBlocks) {
+  const std::int64_t blocks = params.columns / params.block_columns;
+  if (blocks < kFewBlocks) {
     if (params.rows <= kTileRows) return run<1, 1, kManyWarps, 4>(params, in, out, launch);
     if (params.rows <= 2 * kTileRows) return run<2, 1, kManyWarps, 4>(params, in, out, launch);
     return run<4, 1, kManyWarps, 4>(params, in, out, launch);
