@@ -88,7 +88,8 @@ def write_memory(out, found):
     for name, run in found["runs"].items():
         memory = run.get("memory")
         if memory and "taken" in memory:
-            rows.append(f"| {run['model']} | {run['recompute']} | {run['tokens_per_pass']:,} | "
+            chunks = " in chunks" if name == "chunks" else ""
+            rows.append(f"| {run['model']}{chunks} | {run['recompute']} | {run['tokens_per_pass']:,} | "
                         f"{gib(memory['planned'])} | {gib(memory['allocated'])} | {gib(memory['taken'])} | "
                         f"{100 * (memory['taken'] / memory['planned'] - 1):+.1f} % |")
     if not rows:
@@ -96,7 +97,8 @@ def write_memory(out, found):
     out += ["## Memory", "", "| model | recompute | tokens a pass | planned, GiB | allocated | "
             "gone from the device's free memory | of the plan |", "|---|---|---|---|---|---|---|", *rows, "",
             "The plan is what `tnl train --dry-run` prints; targets: within 3 % of what is used, at most 30 "
-            "GiB at 32K tokens a step at full speed, 16 GiB with full recompute.", ""]
+            "GiB at 32K tokens a step at full speed, which selective recompute is, 16 GiB with full "
+            "recompute.", ""]
 
 
 def write_chunks(out, found):
@@ -110,7 +112,7 @@ def write_chunks(out, found):
     share = long["tokens_per_second"] / one["tokens_per_second"]
     out += ["", f"0.4B, the exact gradient in chunks of {CHUNK:,} tokens, states between chunks in host "
             f"memory, in one process and one plan of memory: {100 * share:.1f} % of the speed of {CHUNK:,} "
-            "tokens (target 70 %; one more forward pass bounds it at 75 %).", ""]
+            "tokens (target 70 %; one more forward pass would leave about 75 %).", ""]
 
 
 def write_lengths(out, found, picture):

@@ -2,10 +2,10 @@
 // floor is the bytes of W, so every kernel here is arranged around streaming W
 // (docs/kernels/decode.md).
 //
-// A block owns 16 rows of W, an A operand of mma, or two times 16; its warps split the depth
-// between them and have their first steps of W under way before the kernel in front of this one has
-// ended. The rows of x are B operands, 8 a tile. Where a sum is cut depends on the depth alone: a
-// row of y has the same bits whatever rows come with it.
+// A block owns 16 rows of W, an A operand of mma, or two times 16 (few_rows.cu); its warps split
+// the depth between them and have their first steps of W under way before the kernel in front of
+// this one has ended. The rows of x are B operands, 8 a tile. Where a sum is cut depends on the
+// depth alone: a row of y has the same bits whatever rows come with it.
 //
 // What comes before the product is done to x on its way into registers, except for the norm: its
 // factor is one number a row, known when all of x has passed by, and multiplies the result.
