@@ -6,7 +6,8 @@
 
 Ratios come from one run, the two sides of a comparison in turns. A part whose means are missing is
 left out and named: PyTorch needs an environment (tools/install_torch_cpu.py), packing a text of some
-megabytes and a BPE tokenizer. Takes about eight minutes on two cores that do nothing else.
+megabytes and a BPE tokenizer. Takes four to eight minutes on two cores that do nothing else. What the
+page says from "## Notes" on stays.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import tempfile
 import time
 
 LENGTHS = (1024, 4096, 16384, 65536)
+NOTES = "## Notes"
 TOKENS = 65536
 
 
@@ -42,10 +44,14 @@ class Bench:
 
 
 def processor():
+    """Its name; those of rented machines tell nothing without family and model."""
+    fields = {}
     for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    which = [f"{name} {fields[key]}" for name, key in (("family", "cpu family"), ("model", "model"))
+             if key in fields]
+    return fields.get("model name", "unknown") + (f" ({', '.join(which)})" if which else "")
 
 
 def verdict(met):
@@ -287,8 +293,10 @@ def main():
     if left_out:
         head += ["", "Left out: " + ", ".join(left_out) + "."]
     arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
+    before = arguments.markdown.read_text() if arguments.markdown.exists() else ""
+    notes = before[before.index(NOTES):] if NOTES in before else ""
     temporary = arguments.markdown.with_suffix(".tmp")
-    temporary.write_text("\n".join(head + [""] + body))
+    temporary.write_text("\n".join(head + [""] + body) + ("\n" + notes if notes else ""))
     temporary.replace(arguments.markdown)
     bench.say(f"wrote {arguments.markdown}")
 
