@@ -27,6 +27,27 @@ Status in_range(std::string_view name, std::int64_t value, std::int64_t low, std
       fmt::format("{} is {}, expected a number from {} to {}", name, value, low, high));
 }
 
+// A weight from which on `weights`, at most 1, add up to `wanted`, without much beyond it; their
+// order is not known. 0 where there is none.
+double weight_to_reach(std::span<const float> weights, double wanted) {
+  constexpr double kFurthest = 64;       // powers of e below the likeliest
+  constexpr std::ptrdiff_t kFew = 1024;  // are sorted as fast as all are added up once
+  const auto enough = [&](double below) {
+    return sum_from(weights, static_cast<float>(std::exp(-below))) >= wanted;
+  };
+  const auto kept = [&](double below) {
+    const auto least = static_cast<float>(std::exp(-below));
+    return std::ranges::count_if(weights, [&](float weight) { return weight >= least; });
+  };
+  double below = 2;
+  while (below < kFurthest && !enough(below)) below *= 2;
+  if (below >= kFurthest) return 0;
+  for (double step = below / 4; step > 0.2 && kept(below) > kFew; step /= 2) {
+    if (enough(below - step)) below -= step;
+  }
+  return std::exp(-below);
+}
+
 }  // namespace
 
 Result<Sampler> Sampler::create(const SamplerOptions& options) {
@@ -130,16 +151,7 @@ double Sampler::keep_above_filters(std::span<const float> logits, float top) {
   constexpr double kSlack = 1e-5, kSmallest = 1e-37;  // less is 0 there
   double least = options_.min_p > kSmallest ? options_.min_p * (1 - kSlack) : 0;
   if (options_.top_p < 1) {
-    // From which power of e^-1 on the likeliest reach top-p, their order unknown.
-    for (double cut = 2; cut < 64; cut *= 2) {
-      const double weight = std::exp(-cut);
-      if (weight <= least) break;
-      if (sum_from(weights_, static_cast<float>(weight)) < options_.top_p * total * (1 + kSlack)) {
-        continue;
-      }
-      least = weight;
-      break;
-    }
+    least = std::max(least, weight_to_reach(weights_, options_.top_p * total * (1 + kSlack)));
   }
   candidates_.clear();
   const auto bound = static_cast<float>(least);
