@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 
+from page import kept_notes
+
 LENGTHS = (1024, 4096, 16384, 65536)
 NOTES = "## Notes"
 TOKENS = 65536
@@ -293,8 +295,7 @@ def main():
     if left_out:
         head += ["", "Left out: " + ", ".join(left_out) + "."]
     arguments.markdown.parent.mkdir(parents=True, exist_ok=True)
-    before = arguments.markdown.read_text() if arguments.markdown.exists() else ""
-    notes = before[before.index(NOTES):] if NOTES in before else ""
+    notes = kept_notes(arguments.markdown, NOTES)
     temporary = arguments.markdown.with_suffix(".tmp")
     temporary.write_text("\n".join(head + [""] + body) + ("\n" + notes if notes else ""))
     temporary.replace(arguments.markdown)

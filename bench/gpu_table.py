@@ -22,6 +22,8 @@ import subprocess
 import sys
 import time
 
+from page import kept_notes
+
 LENGTHS = ["1x524288x16", "4x131072x16", "16x32768x16", "64x8192x16", "128x4096x16", "512x1024x16"]
 MANY = ["16x2048x16", "8x4096x16", "4x8192x16", "4x8192x32", "2x16384x64"]
 LONG = ["1x131072x16", "1x524288x16", "1x32768x16", "1x131072x4"]
@@ -263,10 +265,10 @@ def write_peers(out, found):
                    " | ".join(cells) + f" | {judged} |")
 
 
-NOTES = "\n## What falls short"  # from here on the page is written by hand
+NOTES = "## What falls short"  # from here on the page is written by hand
 
 
-def render(found, page):
+def render(found, notes):
     first = next(report for report in found["tables"].values() if report)
     out = [f"# Lightning attention on one {first['device']}",
            f"\nMeasured {found['date']} by `bench/gpu_table.py`, bf16, scale 1. The floor is every "
@@ -277,8 +279,7 @@ def render(found, page):
         write_table(out, name, title, found["tables"].get(name))
     write_errors(out, found["errors"])
     write_peers(out, found)
-    notes = page[page.index(NOTES):] if NOTES in page else ""
-    return "\n".join(out) + "\n" + notes
+    return "\n".join(out) + "\n" + ("\n" + notes if notes else "")
 
 
 def main():
@@ -300,7 +301,7 @@ def main():
     if not any(found["tables"].values()):
         sys.exit("nothing could be measured")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_file(args.out, render(found, args.out.read_text() if args.out.exists() else ""))
+    write_file(args.out, render(found, kept_notes(args.out, NOTES)))
     spent = found["seconds"]
     print(f"{sum(spent.values()):.0f} s: {spent}", file=sys.stderr)
 

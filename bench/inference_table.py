@@ -7,6 +7,8 @@ import argparse
 import json
 import pathlib
 
+from page import short_name
+
 
 def thousands(value):
     return f"{value:,.0f}"
@@ -51,8 +53,7 @@ def main():
     parser.add_argument("--notes", type=pathlib.Path, help="Markdown to put behind the tables")
     options = parser.parse_args()
     results = [json.loads(path.read_text()) for path in options.results]
-    name = results[0]["device"].removeprefix("NVIDIA ").split()[0]
-    print(f"# Inference on one {name}\n")
+    print(f"# Inference on one {short_name(results[0]['device'])}\n")
     print(f"{results[0]['device']}, {options.date}. Random models in bf16, written by "
           "`bench/inference_table.py` from\n\n"
           "    tnl bench inference --device cuda --preset 1b --untied --no-lrpe --prompt 131072 "

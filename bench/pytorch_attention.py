@@ -25,6 +25,7 @@ import peer_operators
 import peers
 import pytorch_host
 import torch
+from page import kept_notes
 
 import tnl
 
@@ -239,11 +240,6 @@ def report(options):
                     "", *fla.choices())
 
 
-def notes_in(path):
-    lines = path.read_text().splitlines() if path.exists() else []
-    return ["", *lines[lines.index(NOTES):]] if NOTES in lines else []
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -255,13 +251,13 @@ def main():
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--markdown", type=pathlib.Path, help="write the page here as well")
     options = parser.parse_args()
-    notes = notes_in(options.markdown) if options.markdown else []
+    notes = kept_notes(options.markdown, NOTES)
     lines = []
     for line in report(options):
         lines.append(line)
         print(line, flush=True)
         if options.markdown:  # anew after every line: little is lost when the time is up
-            peers.replace_file(options.markdown, "\n".join(lines + notes) + "\n")
+            peers.replace_file(options.markdown, "\n".join(lines) + "\n" + ("\n" + notes if notes else ""))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import tempfile
 
+from page import short_name
+
 SMALL, LARGE = "0.4B", "1B"
 CHUNK = 32768
 PEER_NAMES = {"tnl": "TransNormerLLM in PyTorch with fla", "llama": "LLaMA in PyTorch"}
@@ -153,11 +155,6 @@ def write_graphs(out, found):
         out.append(f"| {row['model']}, {row['tokens']:,}, {row['length']:,}{chunk} | {rates[0]} | "
                    f"{rates[1]} | {100 * gain:+.1f} % |")
     out.append("")
-
-
-def short_name(device):
-    """"H200" of "NVIDIA H200", "H100" of "NVIDIA H100 80GB HBM3"."""
-    return device.removeprefix("NVIDIA ").split()[0]
 
 
 def plot(tnl, path, found):

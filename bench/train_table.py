@@ -8,8 +8,6 @@ picture, with the same-size PyTorch models beside it where a script that trains 
                          --size, --tokens, --lengths and --kinds are given to it. Every length of every
                          kind has a process of its own: torch.compile makes a program for its shape
                          alone, and another shape would have it make one for all shapes
-        [--fla CHECKOUT]    of github.com/fla-org/flash-linear-attention: where the script calls it, its
-                         kernels are compiled by many processes first (bench/peers.py)
         [--json FILE]    keep what was measured; --from FILE... writes the page from it again: the first
                          file that has a part is taken, and the rows of the peers that earlier ones lack
         [--parts NAME,...]    some of the parts, in this order: speed (0.4B), 1b, chunks, peers,
@@ -29,6 +27,7 @@ import subprocess
 import sys
 import time
 
+from page import kept_notes
 from train_report import CHUNK, LARGE, SMALL, plot, render
 
 MODELS = {SMALL: ["--preset", "385m", "--untied", "--no-lrpe"],
@@ -65,7 +64,6 @@ GRAPHS = [("6m", 4096, 512, 0), ("6m", 4096, 4096, 0), ("44m", 4096, 1024, 0),
 PEERS = {"peers": SMALL, "1b-peers": LARGE}
 RUN_BESIDE = {SMALL: "none", LARGE: "1b"}
 PEER_LENGTHS = {SMALL: "1024,4096,16384,32768", LARGE: "1024,4096,16384"}
-PEER_SHAPES = "32x1024x8x128,16x1024x16x128"  # of attention, whatever the length
 PARTS = {"speed": ["none"], "1b": ["1b"], "chunks": ["chunks"], "peers": ["peers"],
          "lengths": ["lengths"], "memory": ["full", "selective"], "1b-peers": ["1b-peers"],
          "small": ["6m", "44m"], "graphs": ["graphs"]}
@@ -127,15 +125,6 @@ class Measurement:
                 found["rows"] += rows
                 write(self.args, self.found)
 
-    def compile_peers(self):
-        """fla's kernels, whose configurations would be compiled one after the other."""
-        if not self.args.fla or not self.args.peer_script:
-            return
-        self.command([self.args.peer_python, "-c",
-                      "import sys, types; sys.path.insert(0, sys.argv[1]); import peers; "
-                      "peers.compile_all(types.SimpleNamespace(fla=sys.argv[2], shapes=sys.argv[3]))",
-                      str(pathlib.Path(__file__).resolve().parent), self.args.fla, PEER_SHAPES])
-
     def graphs(self):
         for model, tokens, length, chunk in GRAPHS:
             flags = ["--tokens", str(tokens), "--lengths", str(length), "--repeat", "10",
@@ -187,9 +176,8 @@ def write(args, found):
         return
     drawn = args.plot and plot(args.tnl, args.plot, found)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    before = args.out.read_text() if args.out.exists() else ""
-    notes = before[before.index(NOTES):] if NOTES in before else ""
-    args.out.write_text(render(found, args.plot.name if drawn else None, notes))
+    args.out.write_text(render(found, args.plot.name if drawn else None,
+                               kept_notes(args.out, NOTES)))
 
 
 def set_beside(found):
@@ -230,7 +218,6 @@ def main():
     parser.add_argument("--peer-seconds", type=float, default=600)
     parser.add_argument("--peer-kinds", default="tnl,llama")
     parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--fla")
     parser.add_argument("--from", dest="sources", type=pathlib.Path, nargs="+")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seconds", type=float, default=3600)
@@ -241,10 +228,7 @@ def main():
     if args.sources:
         write(args, joined(args.sources))
         return
-    measurement = Measurement(args)
-    if any(part in PEERS for part in args.parts.split(",")):
-        measurement.compile_peers()
-    measurement.all()
+    Measurement(args).all()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "attention_call.h"
+#include "torch_lookup.h"
 
 namespace tnl::python {
 

@@ -5,8 +5,6 @@
 #include <stdexcept>
 #include <utility>
 
-#include "torch_tensors.h"
-
 namespace tnl::python {
 namespace {
 

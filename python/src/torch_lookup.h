@@ -64,6 +64,10 @@ struct Torch {
   const dlpack::Exchange* exchange = nullptr;
 };
 
+// What ops.py hands over once: torch itself, what copies a small tensor to the host, and whether to
+// look for the exchange table.
+void connect_torch(nb::module_ torch, nb::object host_copy, bool exchange);
+
 // RuntimeError before connect_torch().
 const Torch& torch();
 

@@ -27,10 +27,6 @@ struct TorchTensor {
   bool given() const { return view.given(); }
 };
 
-// What ops.py hands over once: torch itself, what copies a small tensor to the host, and whether to
-// look for the exchange table.
-void connect_torch(nb::module_ torch, nb::object host_copy, bool exchange);
-
 // Whether these are tensors with memory and nothing but autograd looks on: no transform, no mode,
 // no subclass.
 bool is_plain(std::initializer_list<nb::handle> tensors);

@@ -6,9 +6,8 @@
 namespace tnl {
 
 struct LogitRange {
-  float top;          // the largest; what it is means nothing where one is broken
-  bool broken;        // one is NaN or +infinity
-  bool all_excluded;  // each is -infinity
+  float top;    // the largest: -infinity where every token is excluded; of no meaning where
+  bool broken;  // one is NaN or +infinity
 };
 LogitRange scan_logits(std::span<const float> logits);
 

@@ -100,7 +100,7 @@ Result<float> Sampler::largest(std::span<const float> logits) const {
     return invalid_argument(fmt::format(
         "the logit of id {} is {}: the model's parameters or its input are broken", i, logits[i]));
   }
-  if (range.all_excluded) {
+  if (!(range.top > -HUGE_VALF)) {
     return invalid_argument("all logits are -infinity: there is no token to draw");
   }
   return range.top;

@@ -296,6 +296,42 @@ std::size_t Execution::activation_bytes() const {
   return impl_->a.plan.bytes();
 }
 
+Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<float> logits,
+                          bool all_logits) {
+  Impl& self = *impl_;
+  const StateLinks links{.all = state};
+  TNL_TRY(self.begin(batch, links, /*need_targets=*/false));
+  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
+  const std::int64_t wanted = all_logits ? self.tokens : sequences;
+  const std::int64_t vocab_size = self.config().vocab_size;
+  if (!logits.empty() && static_cast<std::int64_t>(logits.size()) != wanted * vocab_size) {
+    return invalid_argument(fmt::format("logits: found room for {}, expected {} rows of {}",
+                                        logits.size(), wanted, vocab_size));
+  }
+  if (self.one_token_each && self.tokens <= self.a.logits.rows) {
+    return self.step(batch, links, logits);
+  }
+  TNL_TRY(self.run_layers(batch, links));
+  if (logits.empty()) return {};
+  Matrix picked = self.rows(self.a.output);
+  if (!all_logits) {
+    picked = self.a.last.row_block(0, sequences);
+    for (std::int64_t n = 0; n < sequences; ++n) {
+      const std::int64_t end = batch.cu_seqlens[n + 1];
+      if (end == batch.cu_seqlens[n]) {
+        return invalid_argument(
+            fmt::format("batch: sequence {}: found no token, expected one to predict from", n));
+      }
+      self.backend.copy(self.a.output.row_block(end - 1, 1), picked.row_block(n, 1));
+    }
+  }
+  const Matrix normed = all_logits ? self.rows(self.a.normed) : picked;
+  self.backend.srmsnorm(picked, self.config().norm_eps, normed);
+  return self.for_logits(normed, [&](std::int64_t first, const Matrix& block) -> Status {
+    return self.fetch(block, logits.subspan(static_cast<std::size_t>(first * vocab_size)));
+  });
+}
+
 Status Execution::losses(const TokenBatch& batch, ModelState* state, std::span<double> losses) {
   Impl& self = *impl_;
   const StateLinks links{.all = state};

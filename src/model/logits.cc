@@ -1,52 +1,13 @@
-// Logits for the host: of the last token of each sequence or of all, and those of a step, which is
-// recorded.
+// A step, one token of each text, which is recorded, and how logits come to the host.
 #include <algorithm>
 #include <cstddef>
 #include <functional>
-
-#include <fmt/format.h>
 
 #include "core/convert.h"
 #include "core/try.h"
 #include "model/execution_impl.h"
 
 namespace tnl {
-
-Status Execution::forward(const TokenBatch& batch, ModelState* state, std::span<float> logits,
-                          bool all_logits) {
-  Impl& self = *impl_;
-  const StateLinks links{.all = state};
-  TNL_TRY(self.begin(batch, links, /*need_targets=*/false));
-  const auto sequences = static_cast<std::int64_t>(batch.cu_seqlens.size()) - 1;
-  const std::int64_t wanted = all_logits ? self.tokens : sequences;
-  const std::int64_t vocab_size = self.config().vocab_size;
-  if (!logits.empty() && static_cast<std::int64_t>(logits.size()) != wanted * vocab_size) {
-    return invalid_argument(fmt::format("logits: found room for {}, expected {} rows of {}",
-                                        logits.size(), wanted, vocab_size));
-  }
-  if (self.one_token_each && self.tokens <= self.a.logits.rows) {
-    return self.step(batch, links, logits);
-  }
-  TNL_TRY(self.run_layers(batch, links));
-  if (logits.empty()) return {};
-  Matrix picked = self.rows(self.a.output);
-  if (!all_logits) {
-    picked = self.a.last.row_block(0, sequences);
-    for (std::int64_t n = 0; n < sequences; ++n) {
-      const std::int64_t end = batch.cu_seqlens[n + 1];
-      if (end == batch.cu_seqlens[n]) {
-        return invalid_argument(
-            fmt::format("batch: sequence {}: found no token, expected one to predict from", n));
-      }
-      self.backend.copy(self.a.output.row_block(end - 1, 1), picked.row_block(n, 1));
-    }
-  }
-  const Matrix normed = all_logits ? self.rows(self.a.normed) : picked;
-  self.backend.srmsnorm(picked, self.config().norm_eps, normed);
-  return self.for_logits(normed, [&](std::int64_t first, const Matrix& block) -> Status {
-    return self.fetch(block, logits.subspan(static_cast<std::size_t>(first * vocab_size)));
-  });
-}
 
 // One token of each text is the same work every time.
 Status Execution::Impl::step(const TokenBatch& batch, const StateLinks& links,

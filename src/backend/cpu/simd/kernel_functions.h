@@ -26,6 +26,7 @@ void product(const float* a, const float* b, std::int64_t n, float* y);
 void product_backward(const float* a, const float* b, const float* dy, std::int64_t n, float* da,
                       float* db);
 double cross_entropy(float* x, std::int64_t n, std::int64_t target, const double* d_scale);
+double softmax_weights(const float* x, std::int64_t n, float top, float scale, float* y);
 
 void widen(const void* x, DType dtype, std::int64_t n, float scale, float* y);
 void add_scaled(const float* x, std::int64_t n, float scale, float* y);

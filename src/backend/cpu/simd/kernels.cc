@@ -15,6 +15,7 @@ const cpu::Kernels kKernels = {
     .product = product,
     .product_backward = product_backward,
     .cross_entropy = cross_entropy,
+    .softmax_weights = softmax_weights,
     .widen = widen,
     .add_scaled = add_scaled,
     .adamw = adamw,

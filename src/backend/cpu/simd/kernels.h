@@ -67,6 +67,8 @@ struct Kernels {
   // Returns logsumexp(x) - x[target]; where d_scale is given x becomes *d_scale * (softmax -
   // onehot).
   double (*cross_entropy)(float* x, std::int64_t n, std::int64_t target, const double* d_scale);
+  // y = e^((x - top) scale), 0 from e^-87 down; returns the sum. top is the largest x, scale > 0.
+  double (*softmax_weights)(const float* x, std::int64_t n, float top, float scale, float* y);
 
   // y = scale * x, widened from f32, bf16 or f16.
   void (*widen)(const void* x, DType dtype, std::int64_t n, float scale, float* y);

@@ -81,7 +81,8 @@ Status run(const FewRows& params, const Input& in, const Output& out, const FewR
   if (params.rows <= kTileRows) return run<1, 1, kWarps, 4>(params, in, out, launch);
   if (params.rows <= 2 * kTileRows) return run<2, 1, kWarps, 4>(params, in, out, launch);
   // x comes from the second-level cache, as many bytes as W: two tiles of W share what is read of
-  // it.
+  // it, where that leaves enough blocks.
+  if (blocks < 2 * kFewBlocks) return run<4, 1, kWarps, 4>(params, in, out, launch);
   return run<4, 2, kWarps, 2>(params, in, out, launch);
 }
 
